@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Reads only: formatting, lints and documentation of the whole workspace.
+set -euo pipefail
+cd "$(dirname "$0")"
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --locked -- -D warnings
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet

@@ -1,0 +1,354 @@
+//! What replicas say to each other. This page is the protocol reference.
+//!
+//! ```text
+//! a write, with a leader in place      a new leader                        a linearizable read at a follower
+//!
+//! leader     Accept ──▶ all            candidate  Canvass ──▶ all          follower  ReadQuery ──▶ leader
+//! acceptors  Accepted ─▶ leader        all        CanvassReply ─▶ it       leader    Heartbeat ──▶ all
+//! leader     Advance ──▶ all           candidate  Prepare ──▶ all          voters    Echo ──▶ leader
+//!            (or with the next         acceptors  Promise ──▶ it           leader    ReadAnswer ─▶ follower
+//!             Accept)                  leader     Accept what was found
+//! ```
+//!
+//! Any message may be lost, repeated, delayed or reordered, and may arrive after either side has restarted. Every
+//! message is therefore complete in itself: it names the ballot, slot or nonce that it speaks of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::ballot::{Ballot, Incarnation, ReplicaId, Slot};
+
+/// A message with its sender and its receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who says it. A transport fills this in from the link's greeting, never from the message.
+    pub from: ReplicaId,
+    /// Who is to hear it. May be the sender itself: its acceptor is one of the voters.
+    pub to: ReplicaId,
+    /// What is said.
+    pub message: Message,
+}
+
+/// What a slot of the log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing: a new leader fills with it the slots in which no command can have been chosen.
+    Noop,
+    /// From the slot at which the window after this one begins, `replica` votes as `incarnation` (RULES R1).
+    Rejoin {
+        /// The replica that lost its acceptor memory.
+        replica: ReplicaId,
+        /// The life in which it votes from then on.
+        incarnation: Incarnation,
+    },
+    /// Bytes that agreement carries and does not look into.
+    Opaque(Arc<[u8]>),
+}
+
+impl Command {
+    /// How much of a message or a batch this command takes, in bytes, within a few of the truth.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Noop | Self::Rejoin { .. } => 16,
+            Self::Opaque(bytes) => 16 + bytes.len(),
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Noop => f.write_str("noop"),
+            Self::Rejoin {
+                replica,
+                incarnation,
+            } => write!(f, "rejoin({replica},{incarnation})"),
+            Self::Opaque(bytes) if bytes.len() <= 16 && bytes.iter().all(u8::is_ascii_graphic) => {
+                write!(f, "{}", String::from_utf8_lossy(bytes))
+            }
+            Self::Opaque(bytes) => write!(f, "({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// What an acceptor accepted in one slot, as it reports it in a [`Message::Promise`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedCommand {
+    /// Where.
+    pub slot: Slot,
+    /// The highest ballot in which it accepted there.
+    pub ballot: Ballot,
+    /// What it accepted in that ballot.
+    pub command: Command,
+}
+
+/// Everything that one replica's agreement says to another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A replica that hears no leader asks all: would you follow me? It changes nothing at the receiver, so a
+    /// replica that is merely cut off does not disturb a working leader (RULES R17).
+    Canvass {
+        /// Which attempt this is; the reply repeats it.
+        nonce: u64,
+        /// Every slot below it is known to be chosen at the sender.
+        chosen_watermark: Slot,
+    },
+    /// The answer to [`Message::Canvass`]. `follow` is false only from one that hears a leader with a majority.
+    /// A voter's yes does not bind it: a [`Message::Prepare`] with a higher ballot is promised all the same.
+    CanvassReply {
+        /// The nonce of the question.
+        nonce: u64,
+        /// Whether the sender would follow.
+        follow: bool,
+        /// The life in which the sender would vote; counts only if it is in force.
+        incarnation: Incarnation,
+        /// Whom the sender follows, if it hears anybody. One that cannot hear that leader sends its clients there.
+        leader: Option<ReplicaId>,
+        /// How far the sender could help the receiver to catch up.
+        chosen_watermark: Slot,
+    },
+    /// Phase 1a, for every slot from `from_slot` on ("Paxos Made Simple", sections 2.2 and 3).
+    Prepare {
+        /// The ballot to promise.
+        ballot: Ballot,
+        /// The first slot that the candidate does not know to be chosen.
+        from_slot: Slot,
+    },
+    /// Phase 1b. Claims durability: the promise, and all that it reports, survive a crash of the sender.
+    ///
+    /// It comes in `parts` and counts when all have come (RULES R20). The receiver may conclude that the sender
+    /// accepts nothing below `ballot` any more, and that it accepted nothing in a slot at or above
+    /// `chosen_watermark` and `from_slot` but what is listed. Of slots below `chosen_watermark` it says only
+    /// that they are chosen: they are to be learned, never proposed again (RULES R5).
+    Promise {
+        /// The ballot promised.
+        ballot: Ballot,
+        /// The life that promised.
+        incarnation: Incarnation,
+        /// Repeats the `from_slot` of the Prepare.
+        from_slot: Slot,
+        /// Which part this is, from 0.
+        part: u32,
+        /// How many parts there are, at least 1.
+        parts: u32,
+        /// What was accepted, in order of slots.
+        accepted: Vec<AcceptedCommand>,
+        /// Every slot below it is known to be chosen at the sender.
+        chosen_watermark: Slot,
+        /// The sender no longer has commands below this slot.
+        trimmed_watermark: Slot,
+    },
+    /// Phase 2a: accept `command` in `slot`. A proposer never sends two commands for one slot and ballot.
+    Accept {
+        /// Under which ballot.
+        ballot: Ballot,
+        /// Where.
+        slot: Slot,
+        /// What.
+        command: Command,
+        /// Every slot below it is chosen. The receiver may take its own accepted command as the chosen one only
+        /// where it accepted in this very ballot (RULES R6).
+        chosen_watermark: Slot,
+    },
+    /// Phase 2b, to the leader alone (RULES R10). Claims durability of every slot listed.
+    Accepted {
+        /// The ballot of the Accepts.
+        ballot: Ballot,
+        /// The life that accepted.
+        incarnation: Incarnation,
+        /// Where; in the order in which they were accepted.
+        slots: Vec<Slot>,
+        /// The sender's own journal can replay every chosen command below this slot (RULES R7).
+        durable_watermark: Slot,
+    },
+    /// The acceptor has promised a higher ballot, and says so aloud, so that a proposer can act on it.
+    Refused {
+        /// The ballot that was refused.
+        ballot: Ballot,
+        /// The ballot that stands in its way.
+        promised: Ballot,
+        /// Whether the sender hears the leader of `promised`. If nobody leads there, the refused one may go above
+        /// it at once; otherwise it resigns (RULES R17).
+        hears_leader: bool,
+    },
+    /// From the leader to all, at intervals, and whenever reads wait to be confirmed.
+    Heartbeat {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// Grows with every round of this leader; an Echo repeats it. A read is released only by a round that
+        /// began after it was taken in (RULES R10).
+        nonce: u64,
+        /// As in [`Message::Accept`].
+        chosen_watermark: Slot,
+        /// Every replica's journal can replay all below this slot: memory may forget it (RULES R7).
+        forget_watermark: Slot,
+        /// Whether a majority echoed lately. Without it the hearer does not defend this leader (RULES R17).
+        has_majority: bool,
+    },
+    /// The answer of a voter that has promised nothing above `ballot`. Not a claim about its disk.
+    Echo {
+        /// The ballot of the Heartbeat.
+        ballot: Ballot,
+        /// The nonce of the Heartbeat.
+        nonce: u64,
+        /// The life that answers; counts only if it is in force.
+        incarnation: Incarnation,
+        /// As in [`Message::Accepted`].
+        durable_watermark: Slot,
+    },
+    /// The leader's watermark moved and no Accept is about to carry it.
+    Advance {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// As in [`Message::Accept`].
+        chosen_watermark: Slot,
+    },
+    /// Asks any replica for chosen commands from `from_slot` on.
+    CatchUp {
+        /// The first slot that the sender lacks.
+        from_slot: Slot,
+    },
+    /// The answer: consecutive chosen commands, as many as fit a message. Final, whatever ballot is in force.
+    Chosen {
+        /// The slot of the first command.
+        from_slot: Slot,
+        /// The commands of `from_slot`, the next, and so on; empty when the sender has forgotten `from_slot`.
+        commands: Vec<Command>,
+        /// How far the sender could go on.
+        chosen_watermark: Slot,
+        /// The sender has forgotten every command below this slot.
+        trimmed_watermark: Slot,
+    },
+    /// A follower asks the leader up to which slot its waiting reads must have been applied.
+    ReadQuery {
+        /// Names the question; the answer repeats it.
+        nonce: u64,
+    },
+    /// The leader's answer, sent after a round that began when it had the question confirmed that it still leads.
+    ReadAnswer {
+        /// The nonce of the question.
+        nonce: u64,
+        /// The reads may be answered once every slot below this is applied.
+        read_watermark: Slot,
+    },
+}
+
+impl fmt::Display for Message {
+    /// The notation of golden scripts and debug logs: the variant, then the fields that tell messages apart.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Canvass {
+                nonce,
+                chosen_watermark,
+            } => write!(f, "Canvass nonce={nonce} chosen<{chosen_watermark}"),
+            Self::CanvassReply {
+                nonce,
+                follow,
+                leader,
+                chosen_watermark,
+                ..
+            } => {
+                let follow = if *follow { "yes" } else { "no" };
+                write!(
+                    f,
+                    "CanvassReply nonce={nonce} {follow} chosen<{chosen_watermark}"
+                )?;
+                leader.map_or(Ok(()), |leader| write!(f, " leader={leader}"))
+            }
+            Self::Prepare { ballot, from_slot } => write!(f, "Prepare {ballot} from={from_slot}"),
+            Self::Promise {
+                ballot,
+                part,
+                parts,
+                accepted,
+                chosen_watermark,
+                ..
+            } => {
+                write!(f, "Promise {ballot} chosen<{chosen_watermark} accepted=[")?;
+                for (place, entry) in accepted.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { ", " };
+                    write!(
+                        f,
+                        "{comma}{}:{}:{}",
+                        entry.slot, entry.ballot, entry.command
+                    )?;
+                }
+                f.write_str("]")?;
+                if *parts > 1 {
+                    write!(f, " part={}/{parts}", part + 1)?;
+                }
+                Ok(())
+            }
+            Self::Accept {
+                ballot,
+                slot,
+                command,
+                chosen_watermark,
+            } => write!(
+                f,
+                "Accept {ballot} slot={slot} {command} chosen<{chosen_watermark}"
+            ),
+            Self::Accepted { ballot, slots, .. } => {
+                write!(f, "Accepted {ballot} slots=[")?;
+                for (place, slot) in slots.iter().enumerate() {
+                    let comma = if place == 0 { "" } else { ", " };
+                    write!(f, "{comma}{slot}")?;
+                }
+                f.write_str("]")
+            }
+            Self::Refused {
+                ballot,
+                promised,
+                hears_leader,
+            } => {
+                let heard = if *hears_leader { "heard" } else { "not-heard" };
+                write!(f, "Refused {ballot} promised={promised} leader-{heard}")
+            }
+            Self::Heartbeat {
+                ballot,
+                nonce,
+                chosen_watermark,
+                has_majority,
+                ..
+            } => {
+                let alone = if *has_majority {
+                    ""
+                } else {
+                    " without-majority"
+                };
+                write!(
+                    f,
+                    "Heartbeat {ballot} nonce={nonce} chosen<{chosen_watermark}{alone}"
+                )
+            }
+            Self::Echo { ballot, nonce, .. } => write!(f, "Echo {ballot} nonce={nonce}"),
+            Self::Advance {
+                ballot,
+                chosen_watermark,
+            } => write!(f, "Advance {ballot} chosen<{chosen_watermark}"),
+            Self::CatchUp { from_slot } => write!(f, "CatchUp from={from_slot}"),
+            Self::Chosen {
+                from_slot,
+                commands,
+                chosen_watermark,
+                ..
+            } => write!(
+                f,
+                "Chosen from={from_slot} count={} chosen<{chosen_watermark}",
+                commands.len()
+            ),
+            Self::ReadQuery { nonce } => write!(f, "ReadQuery nonce={nonce}"),
+            Self::ReadAnswer {
+                nonce,
+                read_watermark,
+            } => write!(f, "ReadAnswer nonce={nonce} applied<{read_watermark}"),
+        }
+    }
+}
+
+impl fmt::Display for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} {}", self.from, self.to, self.message)
+    }
+}

@@ -1,0 +1,3 @@
+//! Links to the other replicas.
+mod message;
+pub use message::PeerMessage;
