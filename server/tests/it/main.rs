@@ -1,1 +1,8 @@
 //! Integration tests.
+
+#[cfg(test)]
+mod faulty_disk;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod journal;
