@@ -31,6 +31,7 @@ pub(super) struct SimReplica {
 pub(super) struct Process {
     pub(super) node: Node,
     journal: Journal,
+    disk: Arc<dyn Disk>,
     /// Handed to the journal and not yet taken up.
     waiting: Vec<Work>,
     /// What the sync under way covers.
@@ -126,6 +127,7 @@ impl SimReplica {
         self.process = Some(Process {
             node: Node::new(node_settings, storage.identity, recovery, None),
             journal: storage.journal,
+            disk,
             waiting: Vec::new(),
             syncing: None,
             handed: 0,
@@ -207,7 +209,7 @@ impl Process {
             self.journal.seal().map_err(|error| error.to_string())?;
         }
         if let Some(order) = self.journal.order_spare() {
-            let made = order.make(&*self.journal.disk());
+            let made = order.make(&*self.disk);
             self.journal.take_spare(made).map_err(|error| error.to_string())?;
         }
         self.node.note_journal_bytes(self.journal.disk_bytes());
@@ -215,10 +217,9 @@ impl Process {
     }
 
     fn write(&mut self, works: Vec<Work>) -> Result<(), String> {
-        let disk = self.journal.disk();
         for work in works {
             if let Some(identity) = work.identity {
-                identity.store(&*disk).map_err(|error| error.to_string())?;
+                identity.store(&*self.disk).map_err(|error| error.to_string())?;
             }
             if let Some(persist) = work.persist {
                 self.journal.append(&persist).map_err(|error| error.to_string())?;
