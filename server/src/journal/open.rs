@@ -301,7 +301,10 @@ impl Rewriting {
             // segment is used, and that one was not.
             let previous = reading.previous.expect("the first segment has a batch");
             newest.begin = self.rewrite(previous)?.1;
-            newest.end = newest.begin;
+            newest.end = JournalEnd {
+                place: FIRST_PLACE,
+                ..newest.begin
+            };
         }
         let (segment, end) = self.rewrite(newest)?;
         Ok(Journal::from_parts(JournalParts {

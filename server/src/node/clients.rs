@@ -99,12 +99,16 @@ impl Node {
     }
 
     fn begin_read(&mut self, waiter: Waiter, key: Vec<u8>, deadline_tick: u64) {
-        self.connections.entry(waiter.connection).or_default().reads += 1;
-        let order = self.reads.hold(HeldRead {
+        let read = HeldRead {
             waiter,
             key,
             deadline_tick,
-        });
+        };
+        let order = self.reads.hold(read);
+        self.connections
+            .entry(waiter.connection)
+            .or_default()
+            .push_read(order);
         if self.settings.reads_through_log {
             let mut item = Vec::new();
             batch::put_read(&mut item, self.settings.replica.0, order);
@@ -162,7 +166,7 @@ impl Node {
         }
     }
 
-    /// The read's watermark is applied: answers it, or parks it until the writes before it are answered (RULES R9).
+    /// The read's watermark is applied: answers it, or keeps it until what came before it is answered (RULES R9).
     pub(super) fn read_when_in_order(&mut self, read: u64) {
         let Some(connection) = self.reads.peek(read).map(|held| held.waiter.connection) else {
             return;
@@ -171,11 +175,7 @@ impl Node {
             self.reads.take(read);
             return;
         };
-        if order.writes > 0 {
-            order.parked.push(read);
-            return;
-        }
-        self.answer_read(read);
+        order.confirm_read(read);
         self.settle(connection);
     }
 
@@ -192,30 +192,19 @@ impl Node {
                 revision: self.state.revision(),
             },
         };
-        if let Some(order) = self.connections.get_mut(&waiter.connection) {
-            order.reads -= 1;
-            self.answer(waiter.connection, waiter.tag, outcome);
-        }
+        self.answer(waiter.connection, waiter.tag, outcome);
     }
 
     /// Something of the connection was answered: whatever waited for that goes on.
     fn settle(&mut self, connection: ConnectionId) {
         while let Some(order) = self.connections.get_mut(&connection) {
-            if order.writes == 0 && !order.parked.is_empty() {
-                for read in std::mem::take(&mut order.parked) {
-                    self.answer_read(read);
-                }
-                continue;
-            }
-            let Some((came, request)) = order.held_back.pop_front() else {
-                break;
-            };
-            let waits = order.reads > 0 && !matches!(request, Request::Get { .. });
-            if waits {
-                order.held_back.push_front((came, request));
+            if let Some(read) = order.pop_read() {
+                self.answer_read(read);
+            } else if let Some((came, request)) = order.pop_held_back() {
+                self.begin(connection, request, came);
+            } else {
                 break;
             }
-            self.begin(connection, request, came);
         }
         if self
             .connections
@@ -241,8 +230,8 @@ impl Node {
             let proposed = request.proposed;
             self.give_up(&request, &Refusal::NoQuorum { proposed });
         }
-        for read in self.reads.expire(self.now) {
-            self.give_up_read(&read, Refusal::NoQuorum { proposed: false });
+        for (order, read) in self.reads.expire(self.now) {
+            self.give_up_read(order, &read, Refusal::NoQuorum { proposed: false });
         }
         let first_ticket = self.reads.first_ticket();
         if let Phase::Running(replica) = &mut self.phase {
@@ -294,8 +283,8 @@ impl Node {
         for request in self.held.take_all() {
             self.give_up(&request, &refusal(request.proposed));
         }
-        for read in self.reads.take_all() {
-            self.give_up_read(&read, refusal(false));
+        for (order, read) in self.reads.take_all() {
+            self.give_up_read(order, &read, refusal(false));
         }
     }
 
@@ -306,10 +295,10 @@ impl Node {
         self.answer_waiters(request, &Outcome::Refused(refusal.clone()));
     }
 
-    fn give_up_read(&mut self, read: &HeldRead, refusal: Refusal) {
+    fn give_up_read(&mut self, order: u64, read: &HeldRead, refusal: Refusal) {
         let Waiter { connection, tag } = read.waiter;
-        if let Some(order) = self.connections.get_mut(&connection) {
-            order.reads -= 1;
+        if let Some(open) = self.connections.get_mut(&connection) {
+            open.drop_read(order);
             self.refuse(connection, tag, refusal);
             self.settle(connection);
         }

@@ -1,8 +1,8 @@
 //! The reads that this replica holds, and the order of requests on each connection (RULES R9).
 //!
 //! A read asks for its watermark at once, together with all others of its turn. It is answered when that watermark is
-//! applied here *and* every earlier write of its connection is answered; meanwhile later writes of its connection wait,
-//! so that it cannot see them.
+//! applied here *and* every earlier request of its connection is answered; meanwhile later writes of its connection
+//! wait, so that it cannot see them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -102,23 +102,23 @@ impl HeldReads {
     }
 
     /// Lets go of the reads whose time is up.
-    pub(crate) fn expire(&mut self, now: u64) -> Vec<HeldRead> {
+    pub(crate) fn expire(&mut self, now: u64) -> Vec<(u64, HeldRead)> {
         let orders: Vec<u64> = self
             .reads
             .iter()
             .filter(|(_, read)| now >= read.deadline_tick)
             .map(|(order, _)| *order)
             .collect();
-        orders
+        let taken = orders
             .into_iter()
-            .filter_map(|order| self.reads.remove(&order))
-            .collect()
+            .map(|order| Some((order, self.reads.remove(&order)?)));
+        taken.flatten().collect()
     }
 
     /// Lets go of all reads.
-    pub(crate) fn take_all(&mut self) -> Vec<HeldRead> {
+    pub(crate) fn take_all(&mut self) -> Vec<(u64, HeldRead)> {
         self.fresh.clear();
-        std::mem::take(&mut self.reads).into_values().collect()
+        std::mem::take(&mut self.reads).into_iter().collect()
     }
 
     /// The lowest ticket that a read still waits for; tickets below it are of no use to anybody.
@@ -139,29 +139,60 @@ impl HeldReads {
 pub(crate) struct ConnectionOrder {
     /// Writes that are not answered.
     pub(crate) writes: usize,
-    /// Reads that are not answered.
-    pub(crate) reads: usize,
-    /// Reads that wait only for the writes before them.
-    pub(crate) parked: Vec<u64>,
+    /// Reads that are not answered, in the order in which they came, and whether the watermark of each is applied.
+    reads: VecDeque<(u64, bool)>,
     /// Requests that wait for the reads before them, with the tick at which each came.
     pub(crate) held_back: VecDeque<(u64, Request)>,
 }
 
 impl ConnectionOrder {
+    /// A read came.
+    pub(crate) fn push_read(&mut self, read: u64) {
+        self.reads.push_back((read, false));
+    }
+
+    /// The watermark of a read is applied.
+    pub(crate) fn confirm_read(&mut self, read: u64) {
+        if let Some(entry) = self.reads.iter_mut().find(|(order, _)| *order == read) {
+            entry.1 = true;
+        }
+    }
+
+    /// A read is not to be answered any more.
+    pub(crate) fn drop_read(&mut self, read: u64) {
+        self.reads.retain(|(order, _)| *order != read);
+    }
+
+    /// The next read that may be answered: all writes and reads before it are.
+    pub(crate) fn pop_read(&mut self) -> Option<u64> {
+        if self.writes > 0 {
+            return None;
+        }
+        let (read, _) = self.reads.pop_front_if(|(_, confirmed)| *confirmed)?;
+        Some(read)
+    }
+
+    /// The next request that waited behind a read and need not any more.
+    pub(crate) fn pop_held_back(&mut self) -> Option<(u64, Request)> {
+        let reads = self.reads.len();
+        self.held_back
+            .pop_front_if(|(_, request)| reads == 0 || matches!(request, Request::Get { .. }))
+    }
+
     /// Whether a request must wait behind others of its connection.
     pub(crate) fn must_wait(&self, request: &Request) -> bool {
         match request {
             Request::Status { .. } => false,
             Request::Get { .. } => !self.held_back.is_empty(),
             Request::Write { .. } | Request::OpenSession { .. } => {
-                self.reads > 0 || !self.held_back.is_empty()
+                !self.reads.is_empty() || !self.held_back.is_empty()
             }
         }
     }
 
     /// Whether nothing is open.
     pub(crate) fn is_idle(&self) -> bool {
-        self.writes == 0 && self.reads == 0 && self.held_back.is_empty()
+        self.writes == 0 && self.reads.is_empty() && self.held_back.is_empty()
     }
 }
 

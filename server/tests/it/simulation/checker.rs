@@ -50,11 +50,16 @@ impl<'a> Search<'a> {
                 (0..place)
                     .rev()
                     .find(|&earlier| operations[earlier].client == own.client)
-                    .filter(|&earlier| operations[earlier].in_order && operations[earlier].returned.is_some())
+                    .filter(|&earlier| {
+                        operations[earlier].in_order && operations[earlier].returned.is_some()
+                    })
             })
             .collect();
         Self {
-            known_left: operations.iter().filter(|operation| operation.returned.is_some()).count(),
+            known_left: operations
+                .iter()
+                .filter(|operation| operation.returned.is_some())
+                .count(),
             done: vec![false; operations.len()],
             operations,
             before,
@@ -103,7 +108,11 @@ impl<'a> Search<'a> {
     }
 
     /// The next operation at or after `candidate` that may come now, and the value after it.
-    fn next_step(&self, candidate: usize, value: &Option<Vec<u8>>) -> Option<(usize, Option<Vec<u8>>)> {
+    fn next_step(
+        &self,
+        candidate: usize,
+        value: &Option<Vec<u8>>,
+    ) -> Option<(usize, Option<Vec<u8>>)> {
         let horizon = self
             .left()
             .filter_map(|place| self.operations[place].returned)
@@ -145,8 +154,13 @@ impl<'a> Search<'a> {
                 .take(6)
                 .map(|place| format!("{:?}", self.operations[place]))
                 .collect();
-            let value = value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
-            self.stuck = format!("after {length} operations the value is {value:?}; then {}", next.join("; "));
+            let value = value
+                .as_ref()
+                .map(|value| String::from_utf8_lossy(value).into_owned());
+            self.stuck = format!(
+                "after {length} operations the value is {value:?}; then {}",
+                next.join("; ")
+            );
         }
     }
 }
@@ -155,14 +169,19 @@ impl<'a> Search<'a> {
 fn apply(kind: &Kind, value: &Option<Vec<u8>>) -> Option<Option<Vec<u8>>> {
     match kind {
         Kind::Put { value } => Some(Some(value.clone())),
-        Kind::Append { value: more, length } => {
+        Kind::Append {
+            value: more,
+            length,
+        } => {
             let mut after = value.clone().unwrap_or_default();
             after.extend_from_slice(more);
             length
                 .is_none_or(|length| length == after.len() as u64)
                 .then_some(Some(after))
         }
-        Kind::Delete { existed } => existed.is_none_or(|existed| existed == value.is_some()).then_some(None),
+        Kind::Delete { existed } => existed
+            .is_none_or(|existed| existed == value.is_some())
+            .then_some(None),
         Kind::Get { value: heard } => (heard == value).then(|| value.clone()),
     }
 }
@@ -185,7 +204,9 @@ mod tests {
     }
 
     fn put(value: &str) -> Kind {
-        Kind::Put { value: value.into() }
+        Kind::Put {
+            value: value.into(),
+        }
     }
 
     fn append(value: &str, length: u64) -> Kind {
@@ -213,10 +234,22 @@ mod tests {
             vec![],
             vec![operation(0, 1, 2, ABSENT)],
             vec![operation(0, 1, 2, put("a")), operation(1, 3, 4, get("a"))],
-            vec![operation(0, 1, 9, put("a")), operation(1, 2, 3, ABSENT), operation(1, 4, 5, get("a"))],
+            vec![
+                operation(0, 1, 9, put("a")),
+                operation(1, 2, 3, ABSENT),
+                operation(1, 4, 5, get("a")),
+            ],
             vec![operation(0, 1, 9, put("a")), operation(1, 2, 3, get("a"))],
-            vec![operation(0, 1, 0, unknown.clone()), operation(1, 5, 6, ABSENT), operation(1, 7, 8, get("u"))],
-            vec![operation(0, 1, 0, unknown), operation(1, 5, 6, ABSENT), operation(1, 7, 8, ABSENT)],
+            vec![
+                operation(0, 1, 0, unknown.clone()),
+                operation(1, 5, 6, ABSENT),
+                operation(1, 7, 8, get("u")),
+            ],
+            vec![
+                operation(0, 1, 0, unknown),
+                operation(1, 5, 6, ABSENT),
+                operation(1, 7, 8, ABSENT),
+            ],
             vec![
                 operation(0, 1, 5, append("a", 2)),
                 operation(1, 1, 5, append("b", 1)),
@@ -224,7 +257,14 @@ mod tests {
             ],
             vec![
                 operation(0, 1, 2, put("a")),
-                operation(0, 3, 4, Kind::Delete { existed: Some(true) }),
+                operation(
+                    0,
+                    3,
+                    4,
+                    Kind::Delete {
+                        existed: Some(true),
+                    },
+                ),
                 operation(0, 5, 6, ABSENT),
             ],
             vec![operation(0, 1, 2, put("")), operation(0, 3, 4, get(""))],
@@ -239,16 +279,40 @@ mod tests {
         let histories = [
             vec![operation(0, 1, 2, get("a"))],
             vec![operation(0, 1, 2, put("a")), operation(1, 3, 4, ABSENT)],
-            vec![operation(0, 1, 2, put("a")), operation(0, 3, 4, put("b")), operation(1, 5, 6, get("a"))],
+            vec![
+                operation(0, 1, 2, put("a")),
+                operation(0, 3, 4, put("b")),
+                operation(1, 5, 6, get("a")),
+            ],
             vec![
                 operation(0, 1, 9, put("a")),
                 operation(1, 2, 3, get("a")),
                 operation(1, 4, 5, ABSENT),
             ],
-            vec![operation(0, 1, 2, append("a", 1)), operation(1, 3, 4, get("aa"))],
+            vec![
+                operation(0, 1, 2, append("a", 1)),
+                operation(1, 3, 4, get("aa")),
+            ],
             vec![operation(0, 1, 2, append("a", 2))],
-            vec![operation(0, 1, 2, Kind::Delete { existed: Some(true) })],
-            vec![operation(0, 1, 2, put("a")), operation(0, 3, 4, Kind::Delete { existed: Some(false) })],
+            vec![operation(
+                0,
+                1,
+                2,
+                Kind::Delete {
+                    existed: Some(true),
+                },
+            )],
+            vec![
+                operation(0, 1, 2, put("a")),
+                operation(
+                    0,
+                    3,
+                    4,
+                    Kind::Delete {
+                        existed: Some(false),
+                    },
+                ),
+            ],
             vec![operation(0, 1, 9, put("a")), operation(0, 2, 8, ABSENT)],
             vec![operation(0, 1, 2, put("")), operation(0, 3, 4, ABSENT)],
         ];

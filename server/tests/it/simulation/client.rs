@@ -132,7 +132,11 @@ impl SimClient {
             }
             return Ok(());
         }
-        let Some(place) = self.outstanding.iter().position(|call| call.tag == answer.tag) else {
+        let Some(place) = self
+            .outstanding
+            .iter()
+            .position(|call| call.tag == answer.tag)
+        else {
             return Ok(());
         };
         if let Outcome::Refused(refusal) = &answer.outcome {
@@ -153,7 +157,12 @@ impl SimClient {
         self.record(call, &answer.outcome, *stamp)
     }
 
-    fn record(&mut self, call: Outstanding, outcome: &Outcome, returned: u64) -> Result<(), String> {
+    fn record(
+        &mut self,
+        call: Outstanding,
+        outcome: &Outcome,
+        returned: u64,
+    ) -> Result<(), String> {
         let kind = match (call.kind, outcome) {
             (Kind::Put { value }, Outcome::Put { .. }) => Kind::Put { value },
             (Kind::Append { value, .. }, Outcome::Appended { length, .. }) => {
@@ -202,8 +211,14 @@ impl SimClient {
         let value = format!("c{}.{};", self.id, self.next_sequence).into_bytes();
         let kind = match self.random.between(0, 100) {
             0..35 => Kind::Get { value: None },
-            35..65 => Kind::Append { value, length: None },
-            _ if own => Kind::Append { value, length: None },
+            35..65 => Kind::Append {
+                value,
+                length: None,
+            },
+            _ if own => Kind::Append {
+                value,
+                length: None,
+            },
             65..88 => Kind::Put { value },
             _ => Kind::Delete { existed: None },
         };
@@ -244,7 +259,12 @@ impl SimClient {
             },
             Kind::Delete { .. } => Change::Delete { key },
         };
-        let writes = || self.outstanding.iter().map(|call| call.sequence).filter(|&number| number > 0);
+        let writes = || {
+            self.outstanding
+                .iter()
+                .map(|call| call.sequence)
+                .filter(|&number| number > 0)
+        };
         let after = self.outstanding[..place]
             .iter()
             .map(|call| call.sequence)
@@ -265,7 +285,8 @@ impl SimClient {
     /// Another replica, another connection: everything unanswered is sent there again, in order.
     fn move_on(&mut self, now: u64, bug: Option<Bug>, sent: &mut Vec<Sent>) {
         self.serial += 1;
-        self.target = (self.target + self.random.between(1, self.replicas as u64 + 1) as usize) % self.replicas;
+        self.target = (self.target + self.random.between(1, self.replicas as u64 + 1) as usize)
+            % self.replicas;
         self.attempt_until = now + ATTEMPT_US;
         if let Some((_, nonce)) = self.opening.take() {
             self.open(nonce, now, sent);
@@ -317,7 +338,10 @@ impl SimClient {
             self.target,
             self.operations_left,
             self.session,
-            self.outstanding.iter().map(|call| call.sequence).collect::<Vec<_>>()
+            self.outstanding
+                .iter()
+                .map(|call| call.sequence)
+                .collect::<Vec<_>>()
         )
     }
 

@@ -129,7 +129,11 @@ impl Links {
                     && match shape {
                         0 => groups[from] != groups[to],
                         1 => random.chance(300),
-                        2 => from != lone && to != lone && groups[from].is_multiple_of(2) != groups[to].is_multiple_of(2),
+                        2 => {
+                            from != lone
+                                && to != lone
+                                && groups[from].is_multiple_of(2) != groups[to].is_multiple_of(2)
+                        }
                         _ => from == lone || to == lone,
                     };
             }

@@ -66,7 +66,10 @@ fn simulation() {
         started.elapsed().as_secs_f64()
     );
     assert!(failed.is_empty(), "these seeds failed: {failed:?}");
-    assert!(total.chosen > 0 && total.operations > 0, "nothing happened: {total:?}");
+    assert!(
+        total.chosen > 0 && total.operations > 0,
+        "nothing happened: {total:?}"
+    );
 }
 
 #[test]
@@ -79,7 +82,9 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 fn parse_range(text: &str) -> Range<u64> {
-    let (first, end) = text.split_once("..").expect("SIM_SEEDS is a range like 1..501");
+    let (first, end) = text
+        .split_once("..")
+        .expect("SIM_SEEDS is a range like 1..501");
     let first = first.parse().expect("SIM_SEEDS begins with a number");
     let end = end.parse().expect("SIM_SEEDS ends with a number");
     first..end

@@ -10,7 +10,9 @@ const SEEDS: std::ops::Range<u64> = 1..501;
 fn planted() {
     let mut missed = Vec::new();
     for bug in Bug::ALL {
-        let found = SEEDS.clone().find_map(|seed| Some((seed, run(seed, Some(bug), false).err()?)));
+        let found = SEEDS
+            .clone()
+            .find_map(|seed| Some((seed, run(seed, Some(bug), false).err()?)));
         match found {
             Some((seed, error)) => {
                 let error: String = error.chars().take(110).collect();

@@ -138,6 +138,12 @@ impl SimReplica {
         Ok(())
     }
 
+    /// Whether the disk says to which cluster it belongs: a cluster is founded once all its members were there.
+    pub(super) fn is_founded(&self) -> bool {
+        let identity = Identity::load(&self.disk);
+        identity.is_ok_and(|identity| identity.is_some_and(|identity| identity.founding.is_some()))
+    }
+
     /// Ends the process. What it was writing may be there in part; with the power gone, what was not synced may be lost.
     pub(super) fn crash(&mut self, power: bool, random: &mut Random) {
         let Some(mut process) = self.process.take() else {
@@ -146,6 +152,7 @@ impl SimReplica {
         if let Some(works) = process.syncing.take().filter(|_| random.chance(700)) {
             self.disk.plan(random.between(0, 3), Fault::Stop);
             let _ = process.write(works);
+            self.disk.plan(1 << 60, Fault::Stop);
         }
         if power {
             self.disk.crash(&mut Rng::new(random.draw()));
@@ -180,7 +187,10 @@ impl Process {
     /// The messages that may leave.
     pub(super) fn take_sendable(&mut self) -> Vec<(ReplicaId, PeerMessage)> {
         let mut sendable = Vec::new();
-        while let Some((_, messages)) = self.outbox.pop_front_if(|(number, _)| *number <= self.durable) {
+        while let Some((_, messages)) = self
+            .outbox
+            .pop_front_if(|(number, _)| *number <= self.durable)
+        {
             sendable.extend(messages);
         }
         sendable
@@ -210,7 +220,9 @@ impl Process {
         }
         if let Some(order) = self.journal.order_spare() {
             let made = order.make(&*self.disk);
-            self.journal.take_spare(made).map_err(|error| error.to_string())?;
+            self.journal
+                .take_spare(made)
+                .map_err(|error| error.to_string())?;
         }
         self.node.note_journal_bytes(self.journal.disk_bytes());
         Ok(())
@@ -219,10 +231,14 @@ impl Process {
     fn write(&mut self, works: Vec<Work>) -> Result<(), String> {
         for work in works {
             if let Some(identity) = work.identity {
-                identity.store(&*self.disk).map_err(|error| error.to_string())?;
+                identity
+                    .store(&*self.disk)
+                    .map_err(|error| error.to_string())?;
             }
             if let Some(persist) = work.persist {
-                self.journal.append(&persist).map_err(|error| error.to_string())?;
+                self.journal
+                    .append(&persist)
+                    .map_err(|error| error.to_string())?;
             }
         }
         self.journal.sync().map_err(|error| error.to_string())?;

@@ -56,16 +56,45 @@ struct Connection {
 /// What happens at a time.
 #[derive(Clone, Debug)]
 enum Event {
-    Tick { replica: usize, life: u64 },
-    Turn { replica: usize, life: u64 },
-    Synced { replica: usize, life: u64 },
-    Peer { from: ReplicaId, to: usize, message: PeerMessage },
-    Request { connection: ConnectionId, replica: usize, request: Request },
-    Answer { connection: ConnectionId, answer: Answer },
-    Gone { connection: ConnectionId, replica: usize },
-    Closed { connection: ConnectionId },
-    Wake { client: usize },
-    Restart { replica: usize },
+    Tick {
+        replica: usize,
+        life: u64,
+    },
+    Turn {
+        replica: usize,
+        life: u64,
+    },
+    Synced {
+        replica: usize,
+        life: u64,
+    },
+    Peer {
+        from: ReplicaId,
+        to: usize,
+        message: PeerMessage,
+    },
+    Request {
+        connection: ConnectionId,
+        replica: usize,
+        request: Request,
+    },
+    Answer {
+        connection: ConnectionId,
+        answer: Answer,
+    },
+    Gone {
+        connection: ConnectionId,
+        replica: usize,
+    },
+    Closed {
+        connection: ConnectionId,
+    },
+    Wake {
+        client: usize,
+    },
+    Restart {
+        replica: usize,
+    },
     Fault,
     Calm,
 }
@@ -118,7 +147,15 @@ impl World {
         let count = faults.replicas;
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients)
-            .map(|id| SimClient::new(id, random.draw(), count, faults.pipeline, faults.operations_per_client))
+            .map(|id| {
+                SimClient::new(
+                    id,
+                    random.draw(),
+                    count,
+                    faults.pipeline,
+                    faults.operations_per_client,
+                )
+            })
             .collect();
         Self {
             start: Start {
@@ -173,7 +210,8 @@ impl World {
 
     fn schedule(&mut self, delay_us: u64, event: Event) {
         self.scheduled += 1;
-        self.events.insert((self.now + delay_us, self.scheduled), event);
+        self.events
+            .insert((self.now + delay_us, self.scheduled), event);
     }
 
     fn step(&mut self, event: Event) -> Result<(), String> {
@@ -194,7 +232,10 @@ impl World {
                 request,
             } => self.deliver_request(connection, replica, request),
             Event::Answer { connection, answer } => self.deliver_answer(connection, &answer)?,
-            Event::Gone { connection, replica } => {
+            Event::Gone {
+                connection,
+                replica,
+            } => {
                 if let Some(process) = &mut self.replicas[replica].process {
                     process.node.connection_closed(connection);
                     self.want_turn(replica);
@@ -219,7 +260,9 @@ impl World {
     /// A paused replica gets its events later, all at once and in another order.
     fn pause_of(&self, event: &Event) -> Option<u64> {
         let replica = match event {
-            Event::Tick { replica, .. } | Event::Turn { replica, .. } | Event::Synced { replica, .. } => *replica,
+            Event::Tick { replica, .. }
+            | Event::Turn { replica, .. }
+            | Event::Synced { replica, .. } => *replica,
             Event::Peer { to, .. } => *to,
             Event::Request { replica, .. } => *replica,
             _ => return None,
@@ -282,7 +325,10 @@ impl World {
             if self.bug == Some(Bug::PromiseNotPersisted) {
                 persist = persist.map(without_promise);
             }
-            let process = self.replicas[replica].process.as_mut().expect("it is running");
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
             process.hand(output.identity, persist);
             let mut send = output.send;
             if self.bug == Some(Bug::SentBeforeDurable) {
@@ -314,7 +360,9 @@ impl World {
         if known == hash {
             return Ok(());
         }
-        Err(format!("r{replica} has another state than others after {applied} slots"))
+        Err(format!(
+            "r{replica} has another state than others after {applied} slots"
+        ))
     }
 
     fn begin_sync(&mut self, replica: usize) {
@@ -338,7 +386,9 @@ impl World {
         let Some(process) = &mut self.replicas[replica].process else {
             return Ok(());
         };
-        process.end_sync(bug).map_err(|error| format!("r{replica}: {error}"))?;
+        process
+            .end_sync(bug)
+            .map_err(|error| format!("r{replica}: {error}"))?;
         let sendable = process.take_sendable();
         self.send_all(replica, sendable);
         self.want_turn(replica);
@@ -387,7 +437,12 @@ impl World {
         if self.replicas[to].process.is_none() {
             return;
         }
-        self.trace(|| format!("    arrives: {}", describe(from, ReplicaId(to as u8), &message)));
+        self.trace(|| {
+            format!(
+                "    arrives: {}",
+                describe(from, ReplicaId(to as u8), &message)
+            )
+        });
         let mut from = from;
         match self.bug {
             Some(Bug::QuorumOffByOne) => self.vote_again(from, to, &message),
@@ -439,7 +494,13 @@ impl World {
         if self.random.chance(self.faults.broken) {
             self.silent.insert(connection);
             let after = self.random.between(MS, 2_000 * MS);
-            self.schedule(after, Event::Gone { connection, replica });
+            self.schedule(
+                after,
+                Event::Gone {
+                    connection,
+                    replica,
+                },
+            );
         }
         let delay = self.random.between(20, 21 + self.faults.delay_us_max);
         let state = self.connections.entry(connection).or_default();
@@ -465,17 +526,28 @@ impl World {
             return;
         }
         let (connection, request) = self.spoil_request(connection, request);
-        let process = self.replicas[replica].process.as_mut().expect("it is running");
+        let process = self.replicas[replica]
+            .process
+            .as_mut()
+            .expect("it is running");
         process.node.client(connection, request);
         self.want_turn(replica);
     }
 
     /// The planted bugs of the client's side.
-    fn spoil_request(&self, mut connection: ConnectionId, mut request: Request) -> (ConnectionId, Request) {
+    fn spoil_request(
+        &self,
+        mut connection: ConnectionId,
+        mut request: Request,
+    ) -> (ConnectionId, Request) {
         match (self.bug, &mut request) {
-            (Some(Bug::HighestNumberSessions), Request::Write { write, .. }) => write.floor = write.sequence,
+            (Some(Bug::HighestNumberSessions), Request::Write { write, .. }) => {
+                write.floor = write.sequence
+            }
             (Some(Bug::WritesUnordered), Request::Write { write, .. }) => write.after = 0,
-            (Some(Bug::ReadOvertakesWrite), Request::Get { .. }) => connection.serial |= READ_SERIAL,
+            (Some(Bug::ReadOvertakesWrite), Request::Get { .. }) => {
+                connection.serial |= READ_SERIAL
+            }
             _ => {}
         }
         (connection, request)
@@ -557,7 +629,13 @@ impl World {
         self.faults.calm();
         self.links = Links::whole(self.replicas.len());
         let count = self.replicas.len();
-        let mut away = if self.random.chance(500) { count - (count / 2 + 1) } else { 0 };
+        let founded = self.replicas.iter().all(SimReplica::is_founded);
+        let stays_away = founded && self.random.chance(500);
+        let mut away = if stays_away {
+            count - (count / 2 + 1)
+        } else {
+            0
+        };
         for replica in 0..count {
             self.replicas[replica].paused_until = self.replicas[replica].paused_until.min(self.now);
             if away > 0 && self.random.chance(600) {
@@ -598,7 +676,8 @@ impl World {
             }
         }
         for (key, operations) in keys {
-            check_key(&operations).map_err(|error| format!("key {}: {error}", String::from_utf8_lossy(&key)))?;
+            check_key(&operations)
+                .map_err(|error| format!("key {}: {error}", String::from_utf8_lossy(&key)))?;
         }
         self.report.simulated_us = self.now;
         self.report.trace_hash = self.hasher.finish();
@@ -611,14 +690,21 @@ impl World {
             .replicas
             .iter()
             .map(|replica| {
-                let state = replica
-                    .process
-                    .as_ref()
-                    .map(|process| (process.node.applied().0, process.node.leader(), process.node.state_hash()));
+                let state = replica.process.as_ref().map(|process| {
+                    (
+                        process.node.applied().0,
+                        process.node.leader(),
+                        process.node.state_hash(),
+                    )
+                });
                 format!("{} {state:?}", replica.id)
             })
             .collect();
-        format!("not done in time: {}; {}", clients.join("; "), replicas.join("; "))
+        format!(
+            "not done in time: {}; {}",
+            clients.join("; "),
+            replicas.join("; ")
+        )
     }
 
     pub(super) fn trace(&self, line: impl FnOnce() -> String) {
@@ -651,7 +737,8 @@ impl World {
             durable_watermark,
             ..
         }) = message
-            && let Some((other, incarnation)) = self.voters().into_iter().find(|(voter, _)| *voter != from)
+            && let Some((other, incarnation)) =
+                self.voters().into_iter().find(|(voter, _)| *voter != from)
         {
             let again = Message::Accepted {
                 ballot: *ballot,
@@ -665,9 +752,15 @@ impl World {
 
     fn believe_watermark(&mut self, from: ReplicaId, to: usize, message: &PeerMessage) {
         let PeerMessage::Agreement(
-            Message::Accept { chosen_watermark, .. }
-            | Message::Heartbeat { chosen_watermark, .. }
-            | Message::Advance { chosen_watermark, .. },
+            Message::Accept {
+                chosen_watermark, ..
+            }
+            | Message::Heartbeat {
+                chosen_watermark, ..
+            }
+            | Message::Advance {
+                chosen_watermark, ..
+            },
         ) = message
         else {
             return;
@@ -699,7 +792,10 @@ impl World {
     }
 
     fn raise_ballot(&self, to: usize, from: &mut ReplicaId, message: &mut PeerMessage) {
-        let promised = self.replicas[to].process.as_ref().map(|process| process.node.promised());
+        let promised = self.replicas[to]
+            .process
+            .as_ref()
+            .map(|process| process.node.promised());
         if let PeerMessage::Agreement(Message::Accept { ballot, .. }) = message
             && let Some(promised) = promised.filter(|promised| promised > ballot)
         {
@@ -755,7 +851,9 @@ fn forget_accepted(message: &mut PeerMessage) {
 fn describe(from: ReplicaId, to: ReplicaId, message: &PeerMessage) -> String {
     match message {
         PeerMessage::Agreement(message) => format!("{from} -> {to} {message}"),
-        PeerMessage::Forward { requests } => format!("{from} -> {to} Forward ({} bytes)", requests.len()),
+        PeerMessage::Forward { requests } => {
+            format!("{from} -> {to} Forward ({} bytes)", requests.len())
+        }
         other => format!("{from} -> {to} {other:?}"),
     }
 }
