@@ -129,8 +129,15 @@ impl Learner {
 pub(crate) struct CatchUp {
     /// The replica that claimed the highest chosen watermark, and its claim.
     ahead: Option<(ReplicaId, Slot)>,
-    /// When the last question left; none when none is open.
-    asked_tick: Option<u64>,
+    open: Option<Question>,
+}
+
+/// A question under way.
+#[derive(Debug)]
+struct Question {
+    of: ReplicaId,
+    from_slot: Slot,
+    sent_tick: u64,
 }
 
 impl CatchUp {
@@ -141,31 +148,44 @@ impl CatchUp {
         }
     }
 
-    /// The open question was answered.
-    pub(crate) fn answered(&mut self) {
-        self.asked_tick = None;
+    /// Somebody gave the commands from `from_slot` on. A repeated answer to an earlier question does not close the open
+    /// one, or each repetition would start another chain of questions.
+    pub(crate) fn answered(&mut self, from_slot: Slot) {
+        if let Some(open) = &self.open
+            && open.from_slot == from_slot
+        {
+            self.open = None;
+        }
     }
 
-    /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. A question that
-    /// found no answer for `retransmit_ticks` is given up, and its addressee with it: the next claim names another.
+    /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. Whoever gives no
+    /// answer for `retransmit_ticks` may be unreachable, or have forgotten in a crash what it claimed: the next of the
+    /// others is asked, since any of them may know (RULES R17).
     pub(crate) fn question(
         &mut self,
-        chosen_watermark: Slot,
+        from_slot: Slot,
         now: u64,
         retransmit_ticks: u64,
+        others: &[ReplicaId],
     ) -> Option<ReplicaId> {
-        let (replica, claimed) = self.ahead?;
-        if claimed <= chosen_watermark {
+        let (claimant, claimed) = self.ahead?;
+        if claimed <= from_slot {
             *self = Self::default();
             return None;
         }
-        if let Some(asked) = self.asked_tick {
-            if now >= asked + retransmit_ticks {
-                *self = Self::default();
+        let of = match &self.open {
+            Some(open) if now < open.sent_tick + retransmit_ticks => return None,
+            Some(open) => {
+                let after = others.iter().find(|other| **other > open.of);
+                *after.or(others.first())?
             }
-            return None;
-        }
-        self.asked_tick = Some(now);
-        Some(replica)
+            None => claimant,
+        };
+        self.open = Some(Question {
+            of,
+            from_slot,
+            sent_tick: now,
+        });
+        Some(of)
     }
 }

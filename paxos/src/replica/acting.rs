@@ -165,10 +165,12 @@ impl Replica {
     /// Asks whoever is known to be ahead, if nothing is asked yet.
     pub(super) fn ask_to_catch_up(&mut self) {
         let from_slot = self.learner.chosen_watermark();
-        if let Some(peer) =
-            self.catch_up
-                .question(from_slot, self.now, self.config.retransmit_ticks)
-        {
+        let others = self.others();
+        let retransmit_ticks = self.config.retransmit_ticks;
+        let asked = self
+            .catch_up
+            .question(from_slot, self.now, retransmit_ticks, &others);
+        if let Some(peer) = asked {
             self.send(peer, Message::CatchUp { from_slot });
         }
     }
@@ -195,8 +197,10 @@ impl Replica {
         commands: Vec<Command>,
         chosen_watermark: Slot,
     ) {
-        self.catch_up.answered();
         self.catch_up.heard(from, chosen_watermark);
+        if !commands.is_empty() {
+            self.catch_up.answered(from_slot);
+        }
         let mut slot = from_slot;
         for command in commands {
             if self.contradicts_leadership(slot, &command) {

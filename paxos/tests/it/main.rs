@@ -7,4 +7,6 @@ mod cluster;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod script;

@@ -234,7 +234,8 @@ impl Script {
         Ok(matching)
     }
 
-    fn tell(&mut self, event: &Event) -> String {
+    /// One event, as a line.
+    pub(crate) fn tell(&mut self, event: &Event) -> String {
         match event {
             Event::Sent(envelope) => self.say(envelope),
             Event::Waits(envelope) => format!("on disk first: {}", self.say(envelope)),
@@ -355,7 +356,8 @@ fn cut_or_mend(cluster: &mut Cluster, cut: bool, link: &[&str]) -> Result<(), St
     Ok(())
 }
 
-fn show(cluster: &Cluster, id: ReplicaId) -> String {
+/// What a replica knows, as a line.
+pub(crate) fn show(cluster: &Cluster, id: ReplicaId) -> String {
     let node = cluster.node(id);
     let Some(replica) = &node.replica else {
         return format!("{id} is down, journal<{}", node.replayable());
