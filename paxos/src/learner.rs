@@ -147,25 +147,33 @@ impl CatchUp {
     }
 
     /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. A question that
-    /// found no answer for `retransmit_ticks` is given up, and its addressee with it: the next claim names another.
+    /// found no answer for `retransmit_ticks` goes to all: who made the claim may be gone, and the claim still holds.
     pub(crate) fn question(
         &mut self,
         chosen_watermark: Slot,
         now: u64,
         retransmit_ticks: u64,
-    ) -> Option<ReplicaId> {
+    ) -> Option<Addressee> {
         let (replica, claimed) = self.ahead?;
         if claimed <= chosen_watermark {
             *self = Self::default();
             return None;
         }
-        if let Some(asked) = self.asked_tick {
-            if now >= asked + retransmit_ticks {
-                *self = Self::default();
-            }
-            return None;
-        }
+        let addressee = match self.asked_tick {
+            None => Addressee::One(replica),
+            Some(asked) if now >= asked + retransmit_ticks => Addressee::All,
+            Some(_) => return None,
+        };
         self.asked_tick = Some(now);
-        Some(replica)
+        Some(addressee)
     }
+}
+
+/// Whom a question is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// The one who claimed to know.
+    One(ReplicaId),
+    /// Every other replica.
+    All,
 }

@@ -3,6 +3,7 @@
 use super::{Replica, RoleState};
 use crate::acceptor::Acceptance;
 use crate::ballot::{Ballot, ReplicaId, Slot};
+use crate::learner::Addressee;
 use crate::message::{AcceptedCommand, Command, Message};
 use crate::output::Record;
 
@@ -165,11 +166,13 @@ impl Replica {
     /// Asks whoever is known to be ahead, if nothing is asked yet.
     pub(super) fn ask_to_catch_up(&mut self) {
         let from_slot = self.learner.chosen_watermark();
-        if let Some(peer) =
-            self.catch_up
-                .question(from_slot, self.now, self.config.retransmit_ticks)
-        {
-            self.send(peer, Message::CatchUp { from_slot });
+        let question = self
+            .catch_up
+            .question(from_slot, self.now, self.config.retransmit_ticks);
+        match question {
+            None => {}
+            Some(Addressee::One(peer)) => self.send(peer, Message::CatchUp { from_slot }),
+            Some(Addressee::All) => self.send_to_others(&Message::CatchUp { from_slot }),
         }
     }
 
