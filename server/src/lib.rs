@@ -1,6 +1,11 @@
 //! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP.
 
+pub mod args;
+pub mod config;
+pub mod foreign;
 pub mod identity;
 pub mod journal;
+pub mod logging;
+pub mod mailbox;
 pub mod node;
 pub mod peers;

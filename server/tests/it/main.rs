@@ -1,1 +1,4 @@
 //! Integration tests.
+
+mod peers_codec;
+mod peers_links;
