@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod config;
+pub mod events;
 pub mod foreign;
 pub mod identity;
 pub mod journal;
@@ -9,3 +10,5 @@ pub mod logging;
 pub mod mailbox;
 pub mod node;
 pub mod peers;
+pub mod signboard;
+pub mod workers;
