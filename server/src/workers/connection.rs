@@ -183,7 +183,10 @@ impl Connection {
             return;
         }
         let requests = self.outstanding.len() as u64;
-        let bytes = self.outstanding.drain(..).map(|(_, bytes)| u64::from(bytes));
+        let bytes = self
+            .outstanding
+            .drain(..)
+            .map(|(_, bytes)| u64::from(bytes));
         desk.batch.push(ClientEvent::Closed {
             connection: self.id,
             requests,
@@ -377,7 +380,9 @@ impl Connection {
         foreign::log(
             Cause::ClientMalformed,
             Level::Warn,
-            format_args!("a frame of {bytes} bytes from {remote} is passed over: {bytes_max} are allowed"),
+            format_args!(
+                "a frame of {bytes} bytes from {remote} is passed over: {bytes_max} are allowed"
+            ),
         );
         let refusal = Refusal::TooLarge {
             limit: Limit::ValueBytes,

@@ -87,7 +87,8 @@ impl Worker {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let at_once = !self.queue.is_empty() || self.reception.as_ref().is_some_and(Reception::has_more);
+        let at_once =
+            !self.queue.is_empty() || self.reception.as_ref().is_some_and(Reception::has_more);
         if at_once {
             return Some(Duration::ZERO);
         }

@@ -1,4 +1,12 @@
 //! Integration tests.
 
+#[cfg(test)]
+mod faulty_disk;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod peers_codec;
+#[cfg(test)]
 mod peers_links;
