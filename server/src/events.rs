@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use paxos::Persist;
 
 use crate::identity::Identity;
-use crate::journal::Serial;
+use crate::journal::{JournalError, Serial, Spare};
 use crate::node::ConnectionId;
 
 /// What the replica thread is told.
@@ -71,12 +71,15 @@ pub enum Work {
     Identity(Identity),
     /// To be appended.
     Persist(Persist),
+    /// What became of the file for the next segment, from the thread that makes it. No work in the sense of
+    /// [`Durable::work`].
+    Spare(Result<Spare, JournalError>),
     /// Make durable what is there, seal the journal, and end.
     Finish,
 }
 
 /// How far the journal thread is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durable {
     /// How many pieces of work, counted from the first, are durable.
     pub work: u64,

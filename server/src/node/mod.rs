@@ -285,6 +285,12 @@ impl Node {
         self.replica().and_then(Replica::leader)
     }
 
+    /// The highest ballot that its acceptor promised.
+    #[must_use]
+    pub fn promised(&self) -> paxos::Ballot {
+        self.replica().map(Replica::promised).unwrap_or_default()
+    }
+
     /// Every slot below it is applied.
     #[must_use]
     pub fn applied(&self) -> Slot {
@@ -400,7 +406,7 @@ impl Node {
         } else {
             self.state.noted_hash()
         };
-        let promised = self.replica().map(Replica::promised).unwrap_or_default();
+        let promised = self.promised();
         let role = match &self.phase {
             Phase::Founding(_) => Role::Founding,
             Phase::Blank(_) => Role::Blank,

@@ -10,3 +10,5 @@ mod journal;
 mod peers_codec;
 #[cfg(test)]
 mod peers_links;
+#[cfg(test)]
+mod simulation;
