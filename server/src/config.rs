@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use paxos::ReplicaId;
 
-/// Everything that a [`crate::Server`] is told.
+/// Everything that a [`crate::server::Server`] is told.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Which replica this is; one of `members`.

@@ -80,17 +80,19 @@ fn serve(config: &Config, logging: &Logging) -> Result<(), ServerError> {
 }
 
 fn log_start(config: &Config) {
-    let members: Vec<String> = config
-        .members
-        .iter()
-        .map(|member| format!("{}={}", member.id.0, member.address))
-        .collect();
+    let members = match config.members.as_slice() {
+        [_] => "itself alone".to_owned(),
+        members => members
+            .iter()
+            .map(|member| format!("{}={}", member.id.0, member.address))
+            .collect::<Vec<String>>()
+            .join(","),
+    };
     let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
     log::info!(
-        "kvpaxos-server {}: {} of [{}], data in {}",
+        "kvpaxos-server {}: {} of {members}, data in {}",
         *VERSION_TEXT,
         config.replica,
-        members.join(", "),
         data.display()
     );
     let peers = config.peer_listen_address();

@@ -24,9 +24,8 @@ use crate::mailbox::{Mailbox, mailbox};
 use crate::node::{Node, NodeSettings, Recovery};
 use crate::peers::{Links, LinksSettings};
 use crate::replica_thread::ReplicaThread;
-use crate::signboard::Signboard;
 use crate::ticker::TICK;
-use crate::workers::{Load, Workers, WorkersSettings};
+use crate::workers::{Workers, WorkersSettings};
 
 /// Sockets that listen already.
 #[derive(Debug)]
@@ -105,49 +104,28 @@ impl Server {
     /// # Errors
     /// See [`ServerError`]. Nothing runs then.
     pub fn start(config: &Config, listeners: Listeners, fatal: Fatal) -> Result<Self, ServerError> {
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&config.data)?);
-        let (storage, recovery, cluster) = open_storage(config, &disk)?;
         let client_address = listeners.clients.local_addr()?;
-        let peer_listener = listeners.peers.map(to_mio).transpose()?;
-        let peer_address = peer_listener
-            .as_ref()
-            .map(mio::net::TcpListener::local_addr)
-            .transpose()?;
+        let peer_address = match &listeners.peers {
+            Some(listener) => Some(listener.local_addr()?),
+            None => None,
+        };
+        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&config.data)?);
+        let Opened {
+            storage,
+            recovery,
+            cluster,
+        } = open_storage(config, &disk)?;
         let birth = rand::random();
         let poll = Poll::new()?;
         let (outside, inbox) = mailbox(poll.registry(), BELL)?;
-        let links_settings = LinksSettings {
-            replica: config.replica,
-            members: config.members.clone(),
-            cluster_settings: cluster,
-            birth,
-            first_token: BELL.0 + 1,
-        };
-        let links = Links::new(links_settings, peer_listener, poll.registry().try_clone()?)?;
-        let durable = Durable {
-            work: 0,
-            serial: storage.journal.last_serial(),
-            journal_bytes: storage.journal.disk_bytes(),
-        };
-        let mut node = Node::new(
-            node_settings(config, cluster, birth),
-            storage.identity,
-            recovery,
-            storage.blank,
-        );
+        let links = make_links(config, cluster, birth, listeners.peers, &poll)?;
+        let durable = durable_at_start(&storage);
+        let settings = node_settings(config, cluster, birth);
+        let mut node = Node::new(settings, storage.identity, recovery, storage.blank);
         node.note_journal_bytes(durable.journal_bytes);
-        let load = Arc::new(Load::default());
-        let signboard = Arc::new(Signboard::default());
         let journal_thread = JournalThread::start(storage.journal, disk, outside.clone(), fatal)?;
-        let workers_settings = WorkersSettings {
-            replica: config.replica.0,
-            count: config.workers,
-            limits: WireLimits::for_value_bytes_max(cluster.value_bytes_max),
-            connections_max: config.connections_max,
-            load: Arc::clone(&load),
-            signboard: Arc::clone(&signboard),
-        };
-        let workers = Workers::start(&workers_settings, to_mio(listeners.clients)?, &outside)?;
+        let settings = workers_settings(config, cluster);
+        let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
         let thread = ReplicaThread {
             replica: config.replica,
             poll,
@@ -157,8 +135,8 @@ impl Server {
             workers: workers.mailboxes(),
             journal: journal_thread.work(),
             durable,
-            load,
-            signboard,
+            load: settings.load,
+            signboard: settings.signboard,
         };
         let replica_thread = thread::Builder::new()
             .name("replica".to_owned())
@@ -200,11 +178,15 @@ impl Server {
     }
 }
 
+/// What the directory held.
+struct Opened {
+    storage: Storage,
+    recovery: Recovery,
+    cluster: ClusterSettings,
+}
+
 /// Opens the directory's files and replays them, under the settings of the cluster that they belong to.
-fn open_storage(
-    config: &Config,
-    disk: &Arc<dyn Disk>,
-) -> Result<(Storage, Recovery, ClusterSettings), ServerError> {
+fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerError> {
     let failed = |source| ServerError::Storage {
         path: config.data.clone(),
         source,
@@ -227,7 +209,11 @@ fn open_storage(
         log::error!("{damage}");
     }
     log::info!("the files are those of {}", storage.identity);
-    Ok((storage, recovery, cluster))
+    Ok(Opened {
+        storage,
+        recovery,
+        cluster,
+    })
 }
 
 /// A founded cluster's settings are fixed; those of one that is to be founded come from the command line.
@@ -258,6 +244,43 @@ fn cluster_settings(config: &Config, disk: &Arc<dyn Disk>) -> Result<ClusterSett
     }
     settings.value_bytes_max = given;
     Ok(settings)
+}
+
+fn make_links(
+    config: &Config,
+    cluster: ClusterSettings,
+    birth: u64,
+    listener: Option<TcpListener>,
+    poll: &Poll,
+) -> io::Result<Links> {
+    let settings = LinksSettings {
+        replica: config.replica,
+        members: config.members.clone(),
+        cluster_settings: cluster,
+        birth,
+        first_token: BELL.0 + 1,
+    };
+    let listener = listener.map(to_mio).transpose()?;
+    Links::new(settings, listener, poll.registry().try_clone()?)
+}
+
+fn durable_at_start(storage: &Storage) -> Durable {
+    Durable {
+        work: 0,
+        serial: storage.journal.last_serial(),
+        journal_bytes: storage.journal.disk_bytes(),
+    }
+}
+
+fn workers_settings(config: &Config, cluster: ClusterSettings) -> WorkersSettings {
+    WorkersSettings {
+        replica: config.replica.0,
+        count: config.workers,
+        limits: WireLimits::for_value_bytes_max(cluster.value_bytes_max),
+        connections_max: config.connections_max,
+        load: Arc::default(),
+        signboard: Arc::default(),
+    }
 }
 
 fn node_settings(config: &Config, cluster: ClusterSettings, birth: u64) -> NodeSettings {

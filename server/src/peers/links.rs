@@ -2,12 +2,12 @@
 //!
 //! Both sides of a pair dial, so that a link comes up as long as one of the two can reach the other; the one with the
 //! lower id waits a little, so that usually only one does. Where two connections meet, both sides keep the same one
-//! (`Links::keeps_new`). Owns the peer listener and all peer sockets; it uses the poll of the replica thread, blocks
+//! (`link::keeps_new`). Owns the peer listener and all peer sockets; it uses the poll of the replica thread, blocks
 //! on nothing, and holds a bounded amount of memory for each peer and for all strangers together.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::Level;
 use mio::event::Event;
@@ -19,6 +19,9 @@ use super::codec::{PeerFrame, append_peer_frame, peer_frame_bytes_max};
 use super::connection::{Connection, Loss, Stage};
 use super::dialer::Dialer;
 use super::greeting::{GreetingError, PEER_VERSION, PeerGreeting};
+use super::link::{
+    Link, REDIAL_INTERVAL, REFUSED_INTERVAL, head_start, keeps_new, log_loss, log_up, redial_after,
+};
 use super::message::PeerMessage;
 use crate::config::Member;
 use crate::foreign::{self, Cause};
@@ -78,14 +81,6 @@ struct Peer {
     link: Option<Link>,
     /// The highest journal serial that it named, in the life that named it (RULES R19).
     highest_serial: (Incarnation, u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    token: Token,
-    birth: u64,
-    since: Instant,
-    dialed_by_higher: bool,
 }
 
 impl Links {
@@ -461,90 +456,6 @@ impl Links {
     }
 }
 
-/// Which of two connections to one peer stays. Both sides must come to the same answer, or they would close one each:
-/// a later start of the peer's process beats an earlier one; two that came up at the same time are told apart by who
-/// dialed; otherwise the later one stays, because whoever dialed it had lost the earlier.
-fn keeps_new(old: &Link, new: &Link) -> bool {
-    old.birth != new.birth
-        || new.since.duration_since(old.since) >= SAME_TIME
-        || old.dialed_by_higher == new.dialed_by_higher
-        || new.dialed_by_higher
-}
-
-/// How long the one with the lower id leaves the dialing to the other.
-fn head_start(own: ReplicaId, peer: ReplicaId) -> Duration {
-    if own > peer {
-        Duration::ZERO
-    } else {
-        HEAD_START
-    }
-}
-
-fn redial_after(loss: &Loss) -> Duration {
-    match loss {
-        Loss::Greeting(_) | Loss::Framing(_) => REFUSED_INTERVAL,
-        Loss::Closed => CLOSED_INTERVAL,
-        _ => REDIAL_INTERVAL,
-    }
-}
-
-fn log_up(connection: &Connection, greeting: &PeerGreeting) {
-    let how = if connection.dialed.is_some() {
-        "dialed"
-    } else {
-        "accepted"
-    };
-    let (id, remote, life) = (greeting.replica, connection.remote, greeting.incarnation);
-    foreign::log(
-        Cause::PeerLink,
-        Level::Info,
-        format_args!("link to {id} is up ({how}, {remote}, incarnation {life})"),
-    );
-}
-
-fn log_loss(connection: &Connection, loss: &Loss) {
-    let (remote, bytes) = (connection.remote, connection.received_bytes);
-    let (cause, level) = match (connection.stage, loss) {
-        (Stage::Up { .. }, Loss::Framing(_) | Loss::Message(_)) => {
-            (Cause::PeerMalformed, Level::Warn)
-        }
-        (Stage::Up { .. }, Loss::Duplicate) | (_, Loss::Duplicate | Loss::Itself) => {
-            (Cause::PeerLink, Level::Debug)
-        }
-        (Stage::Up { .. }, _) => (Cause::PeerLink, Level::Info),
-        (_, Loss::Greeting(_) | Loss::Framing(_)) => (Cause::PeerStranger, Level::Warn),
-        _ if connection.dialed.is_none() => (Cause::PeerStranger, Level::Warn),
-        _ => (Cause::PeerLink, Level::Debug),
-    };
-    match (connection.stage, connection.dialed) {
-        (Stage::Up { peer }, _) => foreign::log(
-            cause,
-            level,
-            format_args!("link to {peer} ({remote}) is down after {bytes} bytes: {loss}"),
-        ),
-        (_, Some(peer)) => foreign::log(
-            cause,
-            level,
-            format_args!("no link to {peer} at {remote}: {loss}"),
-        ),
-        (_, None) => foreign::log(
-            cause,
-            level,
-            format_args!("{remote} on the peer port is refused after {bytes} bytes: {loss}"),
-        ),
-    }
-}
-
-/// How long to wait before dialing again one that cannot be reached: a replica that comes back is found at once.
-const REDIAL_INTERVAL: Duration = Duration::from_millis(50);
-/// The same for one that was reached and closed the connection without a word.
-const CLOSED_INTERVAL: Duration = Duration::from_millis(250);
-/// The same for one that was reached and is not whom we want, or cannot be looked up: a person must see to it.
-const REFUSED_INTERVAL: Duration = Duration::from_secs(1);
-/// Long enough that usually the first attempt of the other side succeeds before.
-const HEAD_START: Duration = Duration::from_millis(100);
-/// Two connections that came up within this time may have been dialed by both sides at once.
-const SAME_TIME: Duration = Duration::from_secs(1);
 /// Connections that have not greeted; a cluster has far fewer replicas, and each holds a descriptor.
 const STRANGERS_MAX: usize = 64;
 const ACCEPTS_PER_TURN: usize = 64;

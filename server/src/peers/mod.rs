@@ -5,6 +5,7 @@ mod connection;
 mod dialer;
 mod fields;
 mod greeting;
+mod link;
 mod links;
 mod message;
 mod outgoing;

@@ -112,7 +112,7 @@ fn what_is_reported_durable_is_there_after_a_kill() {
     for slot in 0..100 {
         work.send(accepted(slot)).unwrap();
     }
-    work.send(Work::Identity(identity.clone())).unwrap();
+    work.send(Work::Identity(identity)).unwrap();
     let durable = bench.durable(101);
     assert!(durable.serial > Serial(0));
     assert!(durable.journal_bytes > 0);
