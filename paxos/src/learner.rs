@@ -129,15 +129,8 @@ impl Learner {
 pub(crate) struct CatchUp {
     /// The replica that claimed the highest chosen watermark, and its claim.
     ahead: Option<(ReplicaId, Slot)>,
-    open: Option<Question>,
-}
-
-/// A question under way.
-#[derive(Debug)]
-struct Question {
-    of: ReplicaId,
-    from_slot: Slot,
-    sent_tick: u64,
+    /// When the last question left; none when none is open.
+    asked_tick: Option<u64>,
 }
 
 impl CatchUp {
@@ -148,44 +141,39 @@ impl CatchUp {
         }
     }
 
-    /// Somebody gave the commands from `from_slot` on. A repeated answer to an earlier question does not close the open
-    /// one, or each repetition would start another chain of questions.
-    pub(crate) fn answered(&mut self, from_slot: Slot) {
-        if let Some(open) = &self.open
-            && open.from_slot == from_slot
-        {
-            self.open = None;
-        }
+    /// The open question was answered.
+    pub(crate) fn answered(&mut self) {
+        self.asked_tick = None;
     }
 
-    /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. Whoever gives no
-    /// answer for `retransmit_ticks` may be unreachable, or have forgotten in a crash what it claimed: the next of the
-    /// others is asked, since any of them may know (RULES R17).
+    /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. A question that
+    /// found no answer for `retransmit_ticks` goes to all: who made the claim may be gone, and the claim still holds.
     pub(crate) fn question(
         &mut self,
-        from_slot: Slot,
+        chosen_watermark: Slot,
         now: u64,
         retransmit_ticks: u64,
-        others: &[ReplicaId],
-    ) -> Option<ReplicaId> {
-        let (claimant, claimed) = self.ahead?;
-        if claimed <= from_slot {
+    ) -> Option<Addressee> {
+        let (replica, claimed) = self.ahead?;
+        if claimed <= chosen_watermark {
             *self = Self::default();
             return None;
         }
-        let of = match &self.open {
-            Some(open) if now < open.sent_tick + retransmit_ticks => return None,
-            Some(open) => {
-                let after = others.iter().find(|other| **other > open.of);
-                *after.or(others.first())?
-            }
-            None => claimant,
+        let addressee = match self.asked_tick {
+            None => Addressee::One(replica),
+            Some(asked) if now >= asked + retransmit_ticks => Addressee::All,
+            Some(_) => return None,
         };
-        self.open = Some(Question {
-            of,
-            from_slot,
-            sent_tick: now,
-        });
-        Some(of)
+        self.asked_tick = Some(now);
+        Some(addressee)
     }
+}
+
+/// Whom a question is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// The one who claimed to know.
+    One(ReplicaId),
+    /// Every other replica.
+    All,
 }

@@ -135,8 +135,6 @@ impl Preparing {
             hurried_watermark: Slot(0),
             heartbeat_tick: now,
             since_tick: now,
-            learned_watermark: chosen_watermark,
-            learned_tick: now,
             hurried: ReplicaSet::default(),
         }
     }
@@ -173,10 +171,6 @@ pub(crate) struct Leading {
     pub(crate) heartbeat_tick: u64,
     /// When this leadership began.
     pub(crate) since_tick: u64,
-    /// The chosen watermark here, and when it came to be that; to notice that what lies below `start` is not learned.
-    pub(crate) learned_watermark: Slot,
-    /// See `learned_watermark`.
-    pub(crate) learned_tick: u64,
     /// Followers that hold requests of their clients and wait for the watermark to move.
     pub(crate) hurried: ReplicaSet,
 }

@@ -3,6 +3,7 @@
 use super::{Replica, RoleState};
 use crate::acceptor::Acceptance;
 use crate::ballot::{Ballot, ReplicaId, Slot};
+use crate::learner::Addressee;
 use crate::message::{AcceptedCommand, Command, Message};
 use crate::output::Record;
 
@@ -165,13 +166,13 @@ impl Replica {
     /// Asks whoever is known to be ahead, if nothing is asked yet.
     pub(super) fn ask_to_catch_up(&mut self) {
         let from_slot = self.learner.chosen_watermark();
-        let others = self.others();
-        let retransmit_ticks = self.config.retransmit_ticks;
-        let asked = self
+        let question = self
             .catch_up
-            .question(from_slot, self.now, retransmit_ticks, &others);
-        if let Some(peer) = asked {
-            self.send(peer, Message::CatchUp { from_slot });
+            .question(from_slot, self.now, self.config.retransmit_ticks);
+        match question {
+            None => {}
+            Some(Addressee::One(peer)) => self.send(peer, Message::CatchUp { from_slot }),
+            Some(Addressee::All) => self.send_to_others(&Message::CatchUp { from_slot }),
         }
     }
 
@@ -197,10 +198,8 @@ impl Replica {
         commands: Vec<Command>,
         chosen_watermark: Slot,
     ) {
+        self.catch_up.answered();
         self.catch_up.heard(from, chosen_watermark);
-        if !commands.is_empty() {
-            self.catch_up.answered(from_slot);
-        }
         let mut slot = from_slot;
         for command in commands {
             if self.contradicts_leadership(slot, &command) {

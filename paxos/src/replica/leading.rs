@@ -22,8 +22,6 @@ impl Replica {
                     .is_quorum(leading.next_slot, &leading.promises)
                 {
                     self.become_candidate();
-                } else if self.lacks_what_nobody_tells() {
-                    self.become_candidate();
                 } else {
                     self.resend_accepts();
                     self.beat_if_due();
@@ -31,23 +29,6 @@ impl Replica {
                 }
             }
         }
-    }
-
-    /// Whether this leader has long learned nothing of what is chosen below its start. Who knew it may have forgotten in
-    /// a crash, or be gone; and nobody but a leader proposes it again. Phase 1 then tells from where those who are here
-    /// know nothing, and what they accepted there.
-    fn lacks_what_nobody_tells(&mut self) -> bool {
-        let members = self.configuration.members().count() as u64;
-        let chosen_watermark = self.learner.chosen_watermark();
-        let RoleState::Leading(leading) = &mut self.role else {
-            return false;
-        };
-        if chosen_watermark != leading.learned_watermark {
-            leading.learned_watermark = chosen_watermark;
-            leading.learned_tick = self.now;
-        }
-        let patience_ticks = members * self.config.retransmit_ticks;
-        chosen_watermark < leading.start && self.now >= leading.learned_tick + patience_ticks
     }
 
     fn tick_preparing(&mut self) {
@@ -193,8 +174,6 @@ impl Replica {
     ) {
         if from == self.config.me {
             self.durable_watermark = self.durable_watermark.max(durable_watermark);
-        } else {
-            self.catch_up.heard(from, durable_watermark);
         }
         let majority = self.configuration.majority();
         let RoleState::Leading(leading) = &mut self.role else {
@@ -351,9 +330,6 @@ impl Replica {
         };
         if leading.ballot != ballot || !self.configuration.counts(from, incarnation, slot) {
             return;
-        }
-        if from != self.config.me {
-            self.catch_up.heard(from, durable_watermark);
         }
         let durable = leading.durable.entry(from).or_default();
         *durable = durable_watermark.max(*durable);

@@ -449,15 +449,14 @@ impl Replica {
     }
 
     fn send_to_others(&mut self, message: &Message) {
-        for other in self.others() {
+        let me = self.config.me;
+        let others: Vec<ReplicaId> = self
+            .configuration
+            .members()
+            .filter(|member| *member != me)
+            .collect();
+        for other in others {
             self.send(other, message.clone());
         }
-    }
-
-    /// The other members, in order of ids.
-    fn others(&self) -> Vec<ReplicaId> {
-        let me = self.config.me;
-        let members = self.configuration.members();
-        members.filter(|member| *member != me).collect()
     }
 }

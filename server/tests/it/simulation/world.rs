@@ -216,7 +216,12 @@ impl World {
 
     fn step(&mut self, event: Event) -> Result<(), String> {
         if let Some(paused_until) = self.pause_of(&event) {
-            let later = paused_until - self.now + self.random.between(0, 50);
+            // What clients sent on one connection stays in order; everything else may come in any.
+            let shuffle = match event {
+                Event::Request { .. } => 0,
+                _ => self.random.between(0, 50),
+            };
+            let later = paused_until - self.now + shuffle;
             self.schedule(later, event);
             return Ok(());
         }
