@@ -135,6 +135,8 @@ impl Preparing {
             hurried_watermark: Slot(0),
             heartbeat_tick: now,
             since_tick: now,
+            learned_watermark: chosen_watermark,
+            learned_tick: now,
             hurried: ReplicaSet::default(),
         }
     }
@@ -171,6 +173,10 @@ pub(crate) struct Leading {
     pub(crate) heartbeat_tick: u64,
     /// When this leadership began.
     pub(crate) since_tick: u64,
+    /// The chosen watermark at the last tick.
+    pub(crate) learned_watermark: Slot,
+    /// When that last grew.
+    pub(crate) learned_tick: u64,
     /// Followers that hold requests of their clients and wait for the watermark to move.
     pub(crate) hurried: ReplicaSet,
 }
@@ -185,6 +191,12 @@ pub(crate) struct InFlight {
 }
 
 impl Leading {
+    /// Whether those who promised are a quorum in the next slot to propose in. They no longer are where a rejoin has
+    /// given one of them another life (RULES R1).
+    pub(crate) fn phase_one_holds(&self, configuration: &Configuration) -> bool {
+        configuration.is_quorum(self.next_slot, &self.promises)
+    }
+
     /// Whether a majority, this replica included, echoed a round that left within the last `timeout_ticks`.
     pub(crate) fn has_majority(
         &self,

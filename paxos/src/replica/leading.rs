@@ -17,10 +17,7 @@ impl Replica {
                 let slot = self.learner.chosen_watermark();
                 if !leading.has_majority(&self.configuration, slot, self.now, timeout) {
                     self.become_follower_of_nobody();
-                } else if !self
-                    .configuration
-                    .is_quorum(leading.next_slot, &leading.promises)
-                {
+                } else if !leading.phase_one_holds(&self.configuration) || self.learns_nothing() {
                     self.become_candidate();
                 } else {
                     self.resend_accepts();
@@ -29,6 +26,22 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Whether this leader still lacks commands that are chosen below its start, and has learned none for long. Who knew
+    /// them may have forgotten in a crash, and nobody but a leader proposes them again: phase 1 tells what those who are
+    /// here accepted there.
+    fn learns_nothing(&mut self) -> bool {
+        let chosen_watermark = self.learner.chosen_watermark();
+        let RoleState::Leading(leading) = &mut self.role else {
+            return false;
+        };
+        if chosen_watermark != leading.learned_watermark {
+            leading.learned_watermark = chosen_watermark;
+            leading.learned_tick = self.now;
+        }
+        let patience_ticks = self.config.election_timeout_ticks_max;
+        chosen_watermark < leading.start && self.now >= leading.learned_tick + patience_ticks
     }
 
     fn tick_preparing(&mut self) {
@@ -112,10 +125,7 @@ impl Replica {
     /// How many slots the window leaves open: nobody proposes in a slot before every slot a window below it is known to
     /// be chosen, nor where the promises of phase 1 are no quorum any more (RULES R1).
     pub(super) fn window_room(&self, leading: &Leading) -> u64 {
-        if !self
-            .configuration
-            .is_quorum(leading.next_slot, &leading.promises)
-        {
+        if !leading.phase_one_holds(&self.configuration) {
             return 0;
         }
         let end = self.learner.chosen_watermark().plus(self.config.window);
