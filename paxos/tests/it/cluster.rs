@@ -56,6 +56,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     /// On their way, in the order in which they left.
     pub(crate) network: Vec<Envelope>,
+    /// Every message that arrived.
+    pub(crate) delivered: Vec<Envelope>,
     /// Ordered pairs between which everything is lost.
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     events: Vec<Event>,
@@ -102,6 +104,7 @@ impl Cluster {
             settings,
             nodes,
             network: Vec::new(),
+            delivered: Vec::new(),
             cut: BTreeSet::new(),
             events: Vec::new(),
         };
@@ -222,13 +225,13 @@ impl Cluster {
         self.cut.contains(&(from, to))
     }
 
-    /// Hands a message to its receiver, unless that is down or the link is cut; says whether it arrived.
-    pub(crate) fn deliver(&mut self, envelope: Envelope) -> bool {
-        if self.is_cut(envelope.from, envelope.to) {
-            return false;
+    /// Hands a message to its receiver, unless that is down or the link is cut.
+    pub(crate) fn deliver(&mut self, envelope: Envelope) {
+        if self.is_cut(envelope.from, envelope.to) || !self.is_up(envelope.to) {
+            return;
         }
-        self.turn(envelope.to, |replica| replica.step(envelope))
-            .is_some()
+        self.delivered.push(envelope.clone());
+        self.turn(envelope.to, |replica| replica.step(envelope));
     }
 
     /// Delivers in order, and what is sent because of it, until nothing is on its way.
@@ -256,16 +259,16 @@ impl Cluster {
         }
     }
 
-    /// Lets one replica's clock alone run until it leads.
-    pub(crate) fn elect(&mut self, id: ReplicaId) {
+    /// Lets one replica's clock alone run until it leads; says whether it came to.
+    pub(crate) fn elect(&mut self, id: ReplicaId) -> bool {
         for _ in 0..ELECTION_TICKS_MAX {
             self.tick(id);
             self.settle();
             if self.replica(id).role() == paxos::Role::Leader {
-                return;
+                return true;
             }
         }
-        panic!("{id} does not come to lead: {:?}", self.replica(id));
+        false
     }
 
     /// Takes outputs until the replica has nothing more to do without the world.

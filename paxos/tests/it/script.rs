@@ -4,6 +4,7 @@
 //! cluster 3 [window=4] [bytes=40]     founded, everybody up, every disk quick
 //! elect r0                            r0's clock alone runs, everything is delivered, until r0 leads
 //! tick r0 5 | tick all 5              time passes; nothing is delivered
+//! wait r0 30                          time passes for r0, and what it sends meanwhile is lost
 //! run 30                              time passes for all, and everything is delivered
 //! settle                              everything is delivered, and what is sent because of it
 //! propose r0 x y                      commands at the leader
@@ -14,18 +15,18 @@
 //! drop PATTERN                        loses it
 //! hold PATTERN ... release            keeps it out of the way, and puts it back at the end of the line
 //! again PATTERN                       delivers once more what was delivered before
-//! cut r0 r1 | cut r0 -> r1 | mend     loses whatever is sent between them; `all` stands for all others
+//! cut r0 r1 | cut r0 -> r1 | mend     loses whatever is sent between them; `all`: all others
 //! disk r0 slow | disk r0 quick        whether the journal waits for `sync r0`
 //! sync r0                             what r0's journal was handed is durable
 //! crash r0 | restart r0 | wipe r0     what is not durable is lost; wipe: all is, and the incarnation is another
 //! show r0 | show all | journal r0     what a replica knows; what its journal holds
 //! ```
 //! A PATTERN is `r0 -> r1 Accept slot=7`: `*` is any replica, and every further word must stand in the message.
-//! `settle`, `run` and `elect` print what they led to, the others every message too.
+//! `settle`, `run`, `wait` and `elect` print what they led to, the others every message too.
 
 use std::fmt::Write as _;
 
-use paxos::{Envelope, Incarnation, Note, Record, ReplicaId, ResignReason, Role, Slot};
+use paxos::{Envelope, Note, Record, ReplicaId, ResignReason, Role, Slot};
 
 use crate::cluster::{Cluster, Event, Settings, word};
 
@@ -33,7 +34,6 @@ use crate::cluster::{Cluster, Event, Settings, word};
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     cluster: Option<Cluster>,
-    delivered: Vec<Envelope>,
     held: Vec<Envelope>,
     /// Nonces that begin at random, in the order in which they showed up.
     nonces: Vec<u64>,
@@ -66,7 +66,7 @@ impl Script {
             "release" => self.release()?,
             _ => self.act(command, arguments)?,
         };
-        let quiet = matches!(command, "settle" | "run" | "elect");
+        let quiet = matches!(command, "settle" | "run" | "elect" | "wait");
         let events = self.cluster()?.take_events();
         let happened = events
             .into_iter()
@@ -89,13 +89,24 @@ impl Script {
     fn act(&mut self, command: &str, arguments: &[&str]) -> Result<Vec<String>, String> {
         let cluster = self.cluster()?;
         match (command, arguments) {
-            ("elect", [who]) => cluster.elect(replica(who)?),
+            ("elect", [who]) => {
+                if !cluster.elect(replica(who)?) {
+                    return Err(format!("{who} does not come to lead"));
+                }
+            }
             ("tick", [who, count]) => {
                 for _ in 0..number(count)? {
                     for id in some(cluster, who)? {
                         cluster.tick(id);
                     }
                 }
+            }
+            ("wait", [who, count]) => {
+                let (id, before) = (replica(who)?, cluster.network.len());
+                for _ in 0..number(count)? {
+                    cluster.tick(id);
+                }
+                cluster.network.truncate(before);
             }
             ("run", [count]) => cluster.run(number(count)?),
             ("settle", []) => cluster.settle(),
@@ -120,6 +131,7 @@ impl Script {
                 let follower = replica(whom)?;
                 cluster.turn(replica(who)?, |leader| leader.hurry(follower));
             }
+            ("mend", []) => cluster.mend_all(),
             ("cut" | "mend", link) => cut_or_mend(cluster, command == "cut", link)?,
             ("disk", [who, speed]) => {
                 cluster.node_mut(replica(who)?).disk_is_slow = *speed == "slow";
@@ -148,48 +160,31 @@ impl Script {
 
     fn deliver(&mut self, arguments: &[&str]) -> Result<Vec<String>, String> {
         if arguments == ["all"] {
-            while let Some(envelope) = self.first_on_its_way()? {
-                self.deliver_one(envelope)?;
-            }
+            self.cluster()?.settle();
             return Ok(Vec::new());
         }
-        let matching = self.extract(arguments)?;
-        for envelope in matching {
-            self.deliver_one(envelope)?;
+        for envelope in self.extract(arguments)? {
+            self.cluster()?.deliver(envelope);
         }
         Ok(Vec::new())
-    }
-
-    fn first_on_its_way(&mut self) -> Result<Option<Envelope>, String> {
-        let network = &mut self.cluster()?.network;
-        Ok((!network.is_empty()).then(|| network.remove(0)))
-    }
-
-    fn deliver_one(&mut self, envelope: Envelope) -> Result<(), String> {
-        if self.cluster()?.deliver(envelope.clone()) {
-            self.delivered.push(envelope);
-        }
-        Ok(())
     }
 
     fn again(&mut self, arguments: &[&str]) -> Result<Vec<String>, String> {
         let pattern = Pattern::parse(arguments)?;
-        let matching: Vec<Envelope> = self
-            .delivered
-            .iter()
+        let cluster = self.cluster()?;
+        let delivered = cluster.delivered.iter();
+        let matching: Vec<Envelope> = delivered
             .filter(|envelope| pattern.matches(envelope))
             .cloned()
             .collect();
-        if matching.is_empty() {
-            return Err(format!(
-                "nothing like this was delivered: {}",
-                arguments.join(" ")
-            ));
+        for envelope in &matching {
+            cluster.deliver(envelope.clone());
         }
-        for envelope in matching {
-            self.cluster()?.deliver(envelope);
+        let unlike = arguments.join(" ");
+        match matching.len() {
+            0 => Err(format!("nothing like this was delivered: {unlike}")),
+            count => Ok(vec![format!("{count} messages")]),
         }
-        Ok(Vec::new())
     }
 
     fn take_out(&mut self, arguments: &[&str], how: &str) -> Result<Vec<String>, String> {
