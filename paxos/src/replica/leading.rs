@@ -287,13 +287,16 @@ impl Replica {
     }
 
     /// Begins a round for the reads that wait, once all that phase 1 found is chosen: before that, this leader may lack
-    /// a write that was answered under the last one (RULES R10).
+    /// a write that was answered under the last one (RULES R10). Nor does it know all such writes where phase 1 counted
+    /// the promise of a life that does not vote there: a lower ballot may go on choosing (RULES R1).
     pub(super) fn begin_read_round(&mut self) {
         let chosen_watermark = self.learner.chosen_watermark();
         let RoleState::Leading(leading) = &mut self.role else {
             return;
         };
-        if leading.reads.wants_round() && chosen_watermark >= leading.adopted_end {
+        let knows_all_before =
+            chosen_watermark >= leading.adopted_end && leading.phase_one_holds(&self.configuration);
+        if leading.reads.wants_round() && knows_all_before {
             leading.reads.begin(chosen_watermark);
             self.send_heartbeat();
         }
