@@ -223,7 +223,8 @@ impl Replica {
         }
     }
 
-    /// Whether a command said to be chosen cannot be, if this leader's ballot were the highest.
+    /// Whether a command said to be chosen cannot be, if this leader's ballot were the highest. Where it has proposed, or
+    /// is about to propose what phase 1 found, only that can be chosen; elsewhere nothing yet.
     pub(super) fn contradicts_leadership(&self, slot: Slot, command: &Command) -> bool {
         let RoleState::Leading(leading) = &self.role else {
             return false;
@@ -231,10 +232,11 @@ impl Replica {
         if slot < leading.start || self.learner.knows(slot) {
             return false;
         }
-        leading
-            .in_flight
-            .get(&slot)
-            .is_none_or(|in_flight| in_flight.command != *command)
+        let proposed = leading.in_flight.get(&slot);
+        let expected = proposed
+            .map(|in_flight| &in_flight.command)
+            .or_else(|| leading.adopted.get(&slot));
+        expected != Some(command)
     }
 
     fn resend_accepts(&mut self) {
