@@ -29,9 +29,11 @@ pub(crate) struct Preparing {
 }
 
 /// A promise of which some parts have come. Parts of two sendings are not mixed: an acceptor that meanwhile learned
-/// more cuts the parts elsewhere.
+/// more cuts the parts elsewhere. As long as it has not, it repeats itself: having promised, it accepts nothing more
+/// before this candidate leads, and a restart brings back the same.
 #[derive(Debug)]
 struct PartialPromise {
+    incarnation: Incarnation,
     parts: u32,
     chosen_watermark: Slot,
     came: BTreeMap<u32, Vec<AcceptedCommand>>,
@@ -67,12 +69,15 @@ impl Preparing {
             return;
         }
         let fresh = || PartialPromise {
+            incarnation: part.incarnation,
             parts: part.parts,
             chosen_watermark: part.chosen_watermark,
             came: BTreeMap::new(),
         };
         let partial = self.partial.entry(from).or_insert_with(fresh);
-        if (partial.parts, partial.chosen_watermark) != (part.parts, part.chosen_watermark) {
+        if (partial.incarnation, partial.parts, partial.chosen_watermark)
+            != (part.incarnation, part.parts, part.chosen_watermark)
+        {
             *partial = fresh();
         }
         partial.came.insert(part.part, part.accepted);

@@ -9,4 +9,6 @@ mod golden;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod script;
