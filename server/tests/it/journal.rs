@@ -287,6 +287,19 @@ fn the_last_batch_of_an_idle_journal_is_damage_even_when_it_reads_as_never_writt
 }
 
 #[test]
+fn a_write_that_the_disk_dropped_is_damage() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    append(&mut journal, 0, 100).unwrap();
+    disk.plan(0, Fault::Lie);
+    journal.sync().unwrap();
+    append(&mut journal, 1, 100).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(damage_of(&disk).0, only_segment(&disk));
+}
+
+#[test]
 fn a_half_written_last_batch_is_cut() {
     let disk = FaultyDisk::new();
     create(&disk);

@@ -6,3 +6,5 @@ mod faulty_disk;
 mod identity;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod real_disk;
