@@ -1,7 +1,24 @@
 //! The client protocol of kvpaxos: what a client asks, what a replica answers, and the bytes of both.
+//!
+//! Owns requests, answers, the opening of a connection, their encoding, the framing of a stream, and how byte strings
+//! are shown and typed. It has no socket, no clock and no thread, and depends on nothing else of ours.
+
+pub mod codec;
+pub mod frame;
+pub mod quote;
+pub mod wire;
 
 mod answer;
+mod display;
+mod greeting;
 mod request;
 
 pub use answer::{Answer, Limit, Outcome, Refusal, Role, StatusReport};
+pub use codec::{ChangeRef, ClientFrame, RequestError, ServerFrame, WriteRef};
+pub use frame::{FrameBuffer, FrameError};
+pub use greeting::{
+    FRAME_OVERHEAD_BYTES_MAX, Greeting, Hello, LABEL_BYTES_MAX, MAGIC, PEER_MAGIC,
+    PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, WireLimits,
+};
 pub use request::{Change, Request, SessionId, Write};
+pub use wire::DecodeError;

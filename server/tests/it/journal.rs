@@ -552,7 +552,7 @@ fn mutilations() -> impl Strategy<Value = Vec<(usize, Mutilation)>> {
         at.clone().prop_map(Mutilation::Truncate),
         (at.clone(), 1..9_000_usize, any::<u8>())
             .prop_map(|(from, length, byte)| Mutilation::Fill(from, length, byte)),
-        (at.clone(), bytes()).prop_map(|(from, bytes)| Mutilation::Write(from, bytes)),
+        (at, bytes()).prop_map(|(from, bytes)| Mutilation::Write(from, bytes)),
         (0..17_usize, 0..17_usize, 1..4_usize).prop_map(|(from, to, blocks)| Mutilation::Move(
             4096 * from,
             4096 * to,

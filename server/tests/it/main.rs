@@ -7,4 +7,18 @@ mod identity;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod journal_thread;
+#[cfg(test)]
+mod peers_codec;
+#[cfg(test)]
+mod peers_links;
+#[cfg(test)]
+mod raw_client;
+#[cfg(test)]
 mod real_disk;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod workers;
