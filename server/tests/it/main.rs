@@ -15,6 +15,8 @@ mod peers_links;
 #[cfg(test)]
 mod raw_client;
 #[cfg(test)]
+mod real_disk;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod simulation;
