@@ -410,8 +410,10 @@ impl Links {
             events.push(LinkEvent::Down(id));
         }
         peer.link = Some(link);
-        if peer.dialing == Some(token) {
-            peer.dialing = None;
+        if dialed_here || link.dialed_by_higher {
+            // An attempt that is still under way could only end as the duplicate that both sides drop.
+            let attempt = peer.dialing.take().filter(|attempt| *attempt != token);
+            attempt.map(|attempt| self.connections.remove(&attempt));
         }
         if !dialed_here {
             let own = self.greeting_for(id);
@@ -446,9 +448,11 @@ impl Links {
                 }
             }
             Stage::Connecting { .. } | Stage::Greeting { .. } => {
-                if let Some(peer) = connection.dialed.and_then(|id| self.peers.get_mut(&id)) {
+                let dialed = connection.dialed;
+                if let Some((id, peer)) = dialed.and_then(|id| Some((id, self.peers.get_mut(&id)?)))
+                {
                     peer.dialing = None;
-                    peer.dial_at = now + redial_after(loss);
+                    peer.dial_at = now + redial_after(loss, own, id);
                 }
             }
         }
