@@ -222,6 +222,14 @@ impl Leading {
         configuration.is_quorum(slot, &lately)
     }
 
+    /// What the commands in flight take, in bytes.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        let commands = self.in_flight.values();
+        commands
+            .map(|in_flight| in_flight.command.size_bytes())
+            .sum()
+    }
+
     /// The slot below which every member's journal can replay.
     pub(crate) fn durable_everywhere(&self, configuration: &Configuration) -> Slot {
         configuration

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use common::Answer;
 use crossbeam_channel::Sender;
+use log::Level;
 use mio::{Events, Poll};
-use paxos::{Persist, Record, ReplicaId};
+use paxos::{Message, Persist, Record, ReplicaId};
 
 use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
-use crate::foreign;
+use crate::foreign::{self, Cause};
 use crate::mailbox::{Inbox, Mailbox};
 use crate::node::{ConnectionId, Node, NodeOutput};
 use crate::peers::{LinkEvent, Links, PeerMessage};
@@ -109,7 +110,7 @@ impl Turning {
     }
 
     fn timeout(&self) -> Duration {
-        if self.thread.links.has_more() && self.promises.has_room() {
+        if self.thread.links.has_more() {
             return Duration::ZERO;
         }
         self.ticker.until_next(Instant::now())
@@ -155,27 +156,32 @@ impl Turning {
         }
     }
 
-    /// While the journal is far behind, peers are not read: what they say would only make it fall further behind.
     fn take_links(&mut self) {
-        if self.promises.has_room() {
-            self.thread
-                .links
-                .receive(Instant::now(), &mut self.link_events);
-        }
-        self.feed_link_events();
-    }
-
-    fn feed_link_events(&mut self) {
+        let now = Instant::now();
+        self.thread.links.receive(now, &mut self.link_events);
         let replica = self.thread.replica;
+        let mut passed_over = 0u64;
         for event in self.link_events.drain(..) {
             match event {
                 LinkEvent::Up(peer) => self.thread.node.link(peer, true),
                 LinkEvent::Down(peer) => self.thread.node.link(peer, false),
+                LinkEvent::Message { message, .. }
+                    if !self.promises.has_room() && brings_commands(&message) =>
+                {
+                    passed_over += 1;
+                }
                 LinkEvent::Message { from, message } => {
                     trace(from, replica, &message);
                     self.thread.node.peer(from, message);
                 }
             }
+        }
+        if passed_over > 0 {
+            foreign::log(
+                Cause::PeerLink,
+                Level::Warn,
+                format_args!("the disk is too slow: {passed_over} messages are passed over"),
+            );
         }
     }
 
@@ -382,6 +388,15 @@ fn persist_bytes(persist: &Persist) -> usize {
         Record::Accepted { command, .. } | Record::Learned { command, .. } => command.size_bytes(),
     };
     persist.records.iter().map(record_bytes).sum()
+}
+
+/// While the journal is far behind, what would make it fall further behind is treated like a message that was lost:
+/// agreement sends it again. Everything else goes on, so that a slow disk does not look like a dead replica.
+fn brings_commands(message: &PeerMessage) -> bool {
+    matches!(
+        message,
+        PeerMessage::Agreement(Message::Accept { .. } | Message::Chosen { .. })
+    )
 }
 
 /// Messages in the notation of the golden scripts.

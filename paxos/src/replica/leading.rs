@@ -123,9 +123,13 @@ impl Replica {
     }
 
     /// How many slots the window leaves open: nobody proposes in a slot before every slot a window below it is known to
-    /// be chosen, nor where the promises of phase 1 are no quorum any more (RULES R1).
+    /// be chosen, nor where the promises of phase 1 are no quorum any more (RULES R1). None while enough bytes are in
+    /// flight.
     pub(super) fn window_room(&self, leading: &Leading) -> u64 {
         if !leading.phase_one_holds(&self.configuration) {
+            return 0;
+        }
+        if leading.in_flight_bytes() >= self.config.in_flight_bytes_max {
             return 0;
         }
         let end = self.learner.chosen_watermark().plus(self.config.window);

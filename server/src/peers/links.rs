@@ -23,6 +23,7 @@ use super::link::{
     Link, REDIAL_INTERVAL, REFUSED_INTERVAL, head_start, keeps_new, log_loss, log_up, redial_after,
 };
 use super::message::PeerMessage;
+use super::outgoing::Urgency;
 use crate::config::Member;
 use crate::foreign::{self, Cause};
 use crate::identity::ClusterSettings;
@@ -180,7 +181,7 @@ impl Links {
         let Some(connection) = self.connections.get_mut(&link.token) else {
             return;
         };
-        let dropped = connection.outgoing.push(|out| {
+        let dropped = connection.outgoing.push(Urgency::of(message), |out| {
             let before = out.len();
             append_peer_frame(out, rests_on, message);
             let frame_bytes = out.len() - before;
@@ -306,7 +307,9 @@ impl Links {
         };
         let mut connection = Connection::dial(id, remote, queued_bytes_max)?;
         let greeting = self.greeting_for(id);
-        connection.outgoing.push(|out| greeting.append_to(out));
+        connection
+            .outgoing
+            .push(Urgency::Bulk, |out| greeting.append_to(out));
         let token = self.register(connection)?;
         self.peers
             .get_mut(&id)
@@ -410,12 +413,16 @@ impl Links {
             events.push(LinkEvent::Down(id));
         }
         peer.link = Some(link);
-        if peer.dialing == Some(token) {
-            peer.dialing = None;
+        if dialed_here || link.dialed_by_higher {
+            // An attempt that is still under way could only end as the duplicate that both sides drop.
+            let attempt = peer.dialing.take().filter(|attempt| *attempt != token);
+            attempt.map(|attempt| self.connections.remove(&attempt));
         }
         if !dialed_here {
             let own = self.greeting_for(id);
-            connection.outgoing.push(|out| own.append_to(out));
+            connection
+                .outgoing
+                .push(Urgency::Bulk, |out| own.append_to(out));
         }
         connection.stage = Stage::Up { peer: id };
         connection
@@ -446,9 +453,11 @@ impl Links {
                 }
             }
             Stage::Connecting { .. } | Stage::Greeting { .. } => {
-                if let Some(peer) = connection.dialed.and_then(|id| self.peers.get_mut(&id)) {
+                let dialed = connection.dialed;
+                if let Some((id, peer)) = dialed.and_then(|id| Some((id, self.peers.get_mut(&id)?)))
+                {
                     peer.dialing = None;
-                    peer.dial_at = now + redial_after(loss);
+                    peer.dial_at = now + redial_after(loss, own, id);
                 }
             }
         }

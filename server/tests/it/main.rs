@@ -13,6 +13,8 @@ mod peers_codec;
 #[cfg(test)]
 mod peers_links;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod raw_client;
 #[cfg(test)]
 mod real_disk;
