@@ -198,8 +198,10 @@ impl Replica {
         commands: Vec<Command>,
         chosen_watermark: Slot,
     ) {
-        self.catch_up.answered();
         self.catch_up.heard(from, chosen_watermark);
+        if !commands.is_empty() {
+            self.catch_up.answered(from, from_slot);
+        }
         let mut slot = from_slot;
         for command in commands {
             if self.contradicts_leadership(slot, &command) {

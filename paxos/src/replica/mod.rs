@@ -104,7 +104,7 @@ impl Replica {
             config.me
         );
         assert!(config.window > 0, "a window of 0 slots proposes nothing");
-        for (slot, replica, incarnation) in recovered.rejoins {
+        for (slot, replica, incarnation) in recovered.rejoins() {
             configuration.rejoin(slot, config.window, replica, incarnation);
         }
         let state = recovered.state;

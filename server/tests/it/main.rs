@@ -17,6 +17,8 @@ mod process;
 #[cfg(test)]
 mod raw_client;
 #[cfg(test)]
+mod real_disk;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod simulation;

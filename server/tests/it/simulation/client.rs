@@ -4,7 +4,7 @@
 use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 
 use super::bugs::Bug;
-use super::faults::MS;
+use super::faults::{Faults, MS};
 use super::history::{Kind, Operation};
 use super::random::Random;
 
@@ -15,10 +15,14 @@ pub(super) struct SimClient {
     random: Random,
     replicas: usize,
     pipeline: u64,
+    /// How many of a hundred operations are reads.
+    reads_per_cent: u64,
     pub(super) operations_left: u64,
     /// The replica that it talks to, and the number of the connection.
     pub(super) target: usize,
     pub(super) serial: u64,
+    /// How long it waits for an answer before it asks elsewhere.
+    attempt_us: u64,
     /// When to go on to another replica if nothing is answered until then.
     attempt_until: u64,
     session: Option<SessionId>,
@@ -47,15 +51,17 @@ struct Outstanding {
 pub(super) type Sent = (u64, Request);
 
 impl SimClient {
-    pub(super) fn new(id: u64, seed: u64, replicas: usize, pipeline: u64, operations: u64) -> Self {
+    pub(super) fn new(id: u64, seed: u64, faults: &Faults) -> Self {
         let mut random = Random::new(seed);
         Self {
             id,
-            target: random.between(0, replicas as u64) as usize,
+            target: random.between(0, faults.replicas as u64) as usize,
+            reads_per_cent: random.pick(&[20, 35, 35, 95]),
             random,
-            replicas,
-            pipeline,
-            operations_left: operations,
+            replicas: faults.replicas,
+            pipeline: faults.pipeline,
+            operations_left: faults.operations_per_client,
+            attempt_us: faults.attempt_us,
             serial: 0,
             attempt_until: 0,
             session: None,
@@ -153,7 +159,7 @@ impl SimClient {
         }
         let call = self.outstanding.remove(place);
         *stamp += 1;
-        self.attempt_until = now + ATTEMPT_US;
+        self.attempt_until = now + self.attempt_us;
         self.record(call, &answer.outcome, *stamp)
     }
 
@@ -196,7 +202,7 @@ impl SimClient {
     fn open(&mut self, nonce: u64, now: u64, sent: &mut Vec<Sent>) {
         let tag = self.take_tag();
         self.opening = Some((tag, nonce));
-        self.attempt_until = now + ATTEMPT_US;
+        self.attempt_until = now + self.attempt_us;
         sent.push((self.serial, Request::OpenSession { tag, nonce }));
     }
 
@@ -210,8 +216,8 @@ impl SimClient {
         };
         let value = format!("c{}.{};", self.id, self.next_sequence).into_bytes();
         let kind = match self.random.between(0, 100) {
-            0..35 => Kind::Get { value: None },
-            35..65 => Kind::Append {
+            _ if self.random.chance(10 * self.reads_per_cent) => Kind::Get { value: None },
+            0..45 => Kind::Append {
                 value,
                 length: None,
             },
@@ -219,7 +225,7 @@ impl SimClient {
                 value,
                 length: None,
             },
-            65..88 => Kind::Put { value },
+            45..82 => Kind::Put { value },
             _ => Kind::Delete { existed: None },
         };
         let sequence = if matches!(kind, Kind::Get { .. }) {
@@ -229,7 +235,7 @@ impl SimClient {
             self.next_sequence - 1
         };
         if self.outstanding.is_empty() {
-            self.attempt_until = now + ATTEMPT_US;
+            self.attempt_until = now + self.attempt_us;
         }
         let call = Outstanding {
             tag: self.take_tag(),
@@ -287,7 +293,7 @@ impl SimClient {
         self.serial += 1;
         self.target = (self.target + self.random.between(1, self.replicas as u64 + 1) as usize)
             % self.replicas;
-        self.attempt_until = now + ATTEMPT_US;
+        self.attempt_until = now + self.attempt_us;
         if let Some((_, nonce)) = self.opening.take() {
             self.open(nonce, now, sent);
             return;
@@ -350,6 +356,3 @@ impl SimClient {
         self.next_tag - 1
     }
 }
-
-/// What a client gives one attempt.
-const ATTEMPT_US: u64 = 500 * MS;

@@ -14,6 +14,10 @@ pub(super) struct Faults {
     pub(super) clients: u64,
     pub(super) pipeline: u64,
     pub(super) operations_per_client: u64,
+    /// How long a client waits for an answer before it asks elsewhere.
+    pub(super) attempt_us: u64,
+    /// How long a client waits, at most, before it asks for more.
+    pub(super) think_us_max: u64,
     pub(super) reads_through_log: bool,
     /// Messages between replicas.
     pub(super) loss: u64,
@@ -54,7 +58,9 @@ impl Faults {
             replicas: random.pick(&[1, 3, 3, 5, 5, 5, 5, 4]),
             clients: random.between(2, 6),
             pipeline: random.pick(&[1, 2, 4, 8]),
-            operations_per_client: random.between(30, 90),
+            operations_per_client: random.between(60, 240),
+            attempt_us: random.pick(&[500 * MS, 500 * MS, 3_000 * MS]),
+            think_us_max: random.pick(&[5 * MS, 20 * MS, 100 * MS]),
             reads_through_log: random.chance(150),
             loss,
             duplication,
@@ -117,11 +123,10 @@ impl Links {
         !self.cut[from][to]
     }
 
-    /// A partition of a drawn shape: groups, single directions, a bridge between two halves, or one replica alone.
-    pub(super) fn draw(replicas: usize, random: &mut Random) -> Self {
+    /// A partition of a drawn shape: groups, single directions, a bridge between two halves, or `lone` by itself.
+    pub(super) fn draw(replicas: usize, lone: usize, random: &mut Random) -> Self {
         let mut links = Self::whole(replicas);
         let shape = random.between(0, 4);
-        let lone = random.between(0, replicas as u64) as usize;
         let groups: Vec<u64> = (0..replicas).map(|_| random.between(0, 3)).collect();
         for from in 0..replicas {
             for to in 0..replicas {

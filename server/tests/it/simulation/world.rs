@@ -95,6 +95,11 @@ enum Event {
     Restart {
         replica: usize,
     },
+    /// A crash, and a restart a moment later.
+    Blink {
+        replica: usize,
+        power: bool,
+    },
     Fault,
     Calm,
 }
@@ -147,15 +152,7 @@ impl World {
         let count = faults.replicas;
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients)
-            .map(|id| {
-                SimClient::new(
-                    id,
-                    random.draw(),
-                    count,
-                    faults.pipeline,
-                    faults.operations_per_client,
-                )
-            })
+            .map(|id| SimClient::new(id, random.draw(), &faults))
             .collect();
         Self {
             start: Start {
@@ -219,7 +216,7 @@ impl World {
             // What clients sent on one connection stays in order; everything else may come in any.
             let shuffle = match event {
                 Event::Request { .. } => 0,
-                _ => self.random.between(0, 50),
+                _ => self.random.between(0, 400),
             };
             let later = paused_until - self.now + shuffle;
             self.schedule(later, event);
@@ -254,6 +251,13 @@ impl World {
             Event::Restart { replica } => {
                 if self.replicas[replica].process.is_none() {
                     self.start_replica(replica)?;
+                }
+            }
+            Event::Blink { replica, power } => {
+                if !self.calm {
+                    self.crash(replica, power);
+                    let after = self.random.between(MS, 30 * MS);
+                    self.schedule(after, Event::Restart { replica });
                 }
             }
             Event::Fault => self.draw_fault(),
@@ -379,7 +383,10 @@ impl World {
             if self.random.chance(self.faults.slow_sync) {
                 delay += self.random.between(0, self.faults.slow_sync_us_max);
             }
-            self.schedule(delay, Event::Synced { replica, life });
+            let stalls = self.replicas[replica]
+                .disk_stalls_until
+                .saturating_sub(self.now);
+            self.schedule(delay + stalls, Event::Synced { replica, life });
         }
     }
 
@@ -468,7 +475,8 @@ impl World {
     }
 
     fn wake(&mut self, client: usize) {
-        self.schedule(5 * MS, Event::Wake { client });
+        let think = self.random.between(MS, self.faults.think_us_max);
+        self.schedule(think, Event::Wake { client });
         let sent = self.clients[client].wake(self.now, &mut self.stamp, self.bug);
         let target = self.clients[client].target;
         for (serial, request) in sent {
@@ -588,24 +596,19 @@ impl World {
         }
         let next = self.random.between(1, 2 * self.faults.interval_us);
         self.schedule(next, Event::Fault);
-        let replica = self.random.between(0, self.replicas.len() as u64) as usize;
+        let replica = self.victim();
         match self.random.between(0, 10) {
             0..3 if self.faults.crashes => self.crash(replica, false),
-            3..4 if self.faults.power_cuts => self.crash(replica, true),
+            3 if self.faults.power_cuts => self.stall_and_cut(replica),
             4 if self.faults.power_cuts => {
                 for replica in 0..self.replicas.len() {
                     self.crash(replica, true);
                 }
             }
-            5..7 if self.faults.pauses => {
-                let until = self.now + self.random.between(MS, 5_000 * MS);
-                self.report.pauses += 1;
-                self.trace(|| format!("r{replica} pauses until {until}"));
-                self.replicas[replica].paused_until = until;
-            }
+            5..7 if self.faults.pauses => self.pause(replica),
             7..9 if self.faults.partitions => {
                 self.report.partitions += 1;
-                self.links = Links::draw(self.replicas.len(), &mut self.random);
+                self.links = Links::draw(self.replicas.len(), replica, &mut self.random);
                 let links = self.links.clone();
                 self.trace(|| format!("partition: {links:?}"));
             }
@@ -616,6 +619,75 @@ impl World {
         }
     }
 
+    /// A process stops for a while and goes on as if nothing had happened. Sometimes all others start anew just then.
+    fn pause(&mut self, replica: usize) {
+        let length = self.random.between(MS, self.random_pause_max());
+        self.report.pauses += 1;
+        self.trace(|| format!("r{replica} pauses for {length} us"));
+        self.replicas[replica].paused_until = self.now + length;
+        if self.faults.crashes && self.random.chance(300) {
+            for other in (0..self.replicas.len()).filter(|other| *other != replica) {
+                let early = self.random.between(0, 20 * MS);
+                let power = self.faults.power_cuts;
+                self.schedule(
+                    length.saturating_sub(early),
+                    Event::Blink {
+                        replica: other,
+                        power,
+                    },
+                );
+            }
+        }
+    }
+
+    fn random_pause_max(&self) -> u64 {
+        if self.scheduled.is_multiple_of(2) {
+            700 * MS
+        } else {
+            5_000 * MS
+        }
+    }
+
+    /// A disk takes long over one sync, and before it is done the power goes. Sometimes the leader dies first, so that
+    /// the replica may come to lead with a promise that its own disk does not hold.
+    fn stall_and_cut(&mut self, replica: usize) {
+        let length = self.random.between(MS, 400 * MS);
+        self.replicas[replica].disk_stalls_until = self.now + 4 * length + 1_200 * MS;
+        if let Some(leader) = self.leader().filter(|leader| *leader != replica) {
+            self.crash(leader, true);
+            self.schedule(
+                length + 500 * MS,
+                Event::Blink {
+                    replica,
+                    power: true,
+                },
+            );
+        } else {
+            self.schedule(
+                length,
+                Event::Blink {
+                    replica,
+                    power: true,
+                },
+            );
+        }
+    }
+
+    /// A replica that believes that it leads.
+    fn leader(&self) -> Option<usize> {
+        self.replicas.iter().position(|replica| {
+            let process = replica.process.as_ref();
+            process.is_some_and(|process| process.node.leader() == Some(replica.id))
+        })
+    }
+
+    /// Whom the next fault befalls: half of the time a leader, because most of what can go wrong goes wrong around one.
+    fn victim(&mut self) -> usize {
+        let any = self.random.between(0, self.replicas.len() as u64) as usize;
+        let leader = self.leader();
+        leader.filter(|_| self.random.chance(500)).unwrap_or(any)
+    }
+
     fn crash(&mut self, replica: usize, power: bool) {
         if self.replicas[replica].process.is_none() {
             return;
@@ -623,7 +695,8 @@ impl World {
         self.trace(|| format!("r{replica} crashes, power={power}"));
         self.report.crashes += 1;
         self.replicas[replica].crash(power, &mut self.random);
-        let after = self.random.between(10 * MS, 3_000 * MS);
+        let longest = self.random.pick(&[50 * MS, 500 * MS, 3_000 * MS]);
+        let after = self.random.between(10 * MS, longest);
         self.schedule(after, Event::Restart { replica });
     }
 
