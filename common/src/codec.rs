@@ -16,7 +16,9 @@ mod request;
 mod tests;
 mod write;
 
-pub use request::{RequestError, append_get, append_write, check_key, check_value};
+pub use request::{
+    RequestError, append_get, append_write, check_key, check_value, over_long_write_tag,
+};
 pub use write::{ChangeRef, WriteRef};
 
 use crate::answer::Answer;

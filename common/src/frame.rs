@@ -59,6 +59,12 @@ impl FrameBuffer {
         self.bytes.len() - self.used
     }
 
+    /// Those bytes themselves: what is known of a frame that cannot be taken.
+    #[must_use]
+    pub fn pending(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
     /// Takes bytes that have come. Call [`Self::next_frame`] until it gives none before taking more, so that an
     /// over-long frame is found before more of it is kept.
     pub fn extend(&mut self, bytes: &[u8]) {

@@ -1,6 +1,19 @@
 //! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP.
 
+pub mod args;
+pub mod config;
+pub mod events;
+pub mod foreign;
+pub mod health;
 pub mod identity;
 pub mod journal;
+pub mod journal_thread;
+pub mod logging;
+pub mod mailbox;
 pub mod node;
 pub mod peers;
+pub mod replica_thread;
+pub mod server;
+pub mod signboard;
+pub mod ticker;
+pub mod workers;

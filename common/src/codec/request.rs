@@ -143,6 +143,17 @@ pub fn append_get(out: &mut Vec<u8>, tag: u64, key: &[u8]) {
     });
 }
 
+/// The tag of a write whose frame is too long to be taken, from the first bytes of its payload: it can then be refused
+/// by a server that passes over the rest. `None` if it is no write, or too little has come to tell.
+#[must_use]
+pub fn over_long_write_tag(payload: &[u8]) -> Option<u64> {
+    let (found, mut fields) = take_kind(payload).ok()?;
+    if found != kind::WRITE {
+        return None;
+    }
+    fields.u64("tag").ok()
+}
+
 /// A key within the limits.
 ///
 /// # Errors

@@ -3,12 +3,32 @@
 //! A driver (the replica thread, or the simulator) calls [`Node::client`], [`Node::peer`], [`Node::tick`] and the
 //! rest, then takes one [`NodeOutput`] and handles its fields in their order.
 
+mod batch;
+mod clients;
+mod founding;
+mod hash;
+mod held;
+mod log_side;
+mod reads;
+mod sessions;
+mod state;
+mod store;
+
+use std::collections::VecDeque;
 use std::fmt;
 
-use common::{Answer, Request};
-use paxos::{DurableState, Persist, Record, ReplicaId};
+use common::{Answer, Outcome, Refusal, Request, Role, StatusReport};
+use log::{error, info, warn};
+use paxos::{
+    Config, Configuration, DurableState, Envelope, Persist, Record, Recovered, Replica, ReplicaId,
+    Slot,
+};
 
-use crate::identity::{ClusterSettings, Identity};
+use self::founding::{Founding, FoundingStep};
+use self::held::Held;
+use self::reads::{Connections, HeldReads};
+use self::state::State;
+use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
 
 /// One client connection: unique in the life of the process.
@@ -46,25 +66,65 @@ pub struct NodeSettings {
 
 /// Gathers what the journal replays, and becomes a [`Node`].
 #[derive(Debug)]
-pub struct Recovery {}
+pub struct Recovery {
+    log: Recovered,
+    state: State,
+}
 
 impl Recovery {
-    /// Nothing replayed yet.
+    /// Nothing replayed yet. `settings` are those of the cluster, if it is founded.
     #[must_use]
     pub fn new(settings: ClusterSettings) -> Self {
-        let _ = settings;
-        Self {}
+        Self {
+            log: Recovered::new(),
+            state: State::new(settings),
+        }
     }
 
     /// One batch of the journal, in the order of its serials.
-    pub fn batch(&mut self, state: DurableState, records: Vec<Record>) {
-        let _ = (self, state, records);
+    ///
+    /// # Panics
+    /// When the batch does not follow from those before it: the journal's checksums hold and its content does not.
+    pub fn batch(&mut self, durable: DurableState, records: Vec<Record>) {
+        for (slot, command) in self.log.batch(durable, records) {
+            self.state.apply(slot, &command, |_| {});
+        }
     }
 }
 
 /// One replica.
 #[derive(Debug)]
-pub struct Node {}
+pub struct Node {
+    settings: NodeSettings,
+    identity: Identity,
+    phase: Phase,
+    now: u64,
+    state: State,
+    held: Held,
+    reads: HeldReads,
+    connections: Connections,
+    /// What followers forwarded and this replica, leading, has not proposed yet.
+    forwarded: VecDeque<Vec<u8>>,
+    forwarded_bytes: usize,
+    /// The leader and ballot under which requests were last handed over.
+    handed_under: (Option<ReplicaId>, paxos::Ballot),
+    /// The tick of the last apply, and the log time then known or stamped: what a new stamp goes on from (RULES R13).
+    stamped: (u64, u64),
+    applied_tick: u64,
+    journal_bytes: u64,
+    out: NodeOutput,
+}
+
+/// How far a replica has come.
+#[derive(Debug)]
+enum Phase {
+    /// It belongs to no cluster yet.
+    Founding(Founding),
+    /// Its acceptor memory is lost or in doubt, for the reason given: it says nothing to its peers.
+    Blank(String),
+    /// It takes part.
+    Running(Box<Replica>),
+}
 
 /// What a turn of the node asks of its driver; to be handled in the order of the fields.
 #[derive(Debug, Default)]
@@ -83,9 +143,24 @@ pub struct NodeOutput {
     pub answers: Vec<(ConnectionId, Answer)>,
 }
 
+impl NodeOutput {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.identity.is_none()
+            && self.persist.is_none()
+            && self.send.is_empty()
+            && self.send_when_durable.is_empty()
+            && self.answers.is_empty()
+    }
+}
+
 impl Node {
     /// A node with what its journal replayed. `blank` says, as a sentence, why the acceptor's memory is in doubt, if
     /// it is: then the identity's incarnation must be a new one, and the node stays silent as a voter.
+    ///
+    /// # Panics
+    /// When `settings` name members without this replica.
     #[must_use]
     pub fn new(
         settings: NodeSettings,
@@ -93,49 +168,300 @@ impl Node {
         recovery: Recovery,
         blank: Option<String>,
     ) -> Self {
-        let _ = (settings, identity, recovery, blank);
-        Self {}
+        assert!(
+            settings.members.contains(&settings.replica),
+            "{} is not a member",
+            settings.replica
+        );
+        let Recovery { log, state } = recovery;
+        let mut node = Self {
+            phase: Phase::Founding(Founding::new(settings.birth | 1)),
+            now: 0,
+            stamped: (0, state.log_time_ms()),
+            state,
+            held: Held::default(),
+            reads: HeldReads::new(settings.birth >> 1),
+            connections: Connections::new(),
+            forwarded: VecDeque::new(),
+            forwarded_bytes: 0,
+            handed_under: (None, paxos::Ballot::NONE),
+            applied_tick: 0,
+            journal_bytes: 0,
+            out: NodeOutput::default(),
+            settings,
+            identity,
+        };
+        if let Some(reason) = blank {
+            node.become_blank(reason);
+        } else if let Some(founding) = node.identity.founding.clone() {
+            node.become_running(&founding, log);
+        }
+        node
     }
 
     /// A request of a client. Requests of one connection must come in the order in which they were sent.
     pub fn client(&mut self, connection: ConnectionId, request: Request) {
-        let _ = (connection, request);
+        self.admit(connection, request, self.now);
     }
 
     /// The connection is gone: nothing more is to be answered there.
     pub fn connection_closed(&mut self, connection: ConnectionId) {
-        let _ = connection;
+        if self.connections.remove(&connection).is_some() {
+            self.held.forget_connection(connection);
+        }
     }
 
     /// A message of another replica, or one of this node's own `send_when_durable` that was addressed to itself.
     pub fn peer(&mut self, from: ReplicaId, message: PeerMessage) {
-        let _ = (from, message);
+        if !self.settings.members.contains(&from) {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Blank(_) => {}
+            Phase::Founding(founding) => {
+                if from == self.settings.replica {
+                    self.join_cluster(message);
+                    return;
+                }
+                let step =
+                    founding.handle(from, message, &self.settings, &self.identity, &mut self.out);
+                self.take_founding_step(step);
+            }
+            Phase::Running(replica) => match message {
+                PeerMessage::Agreement(message) => replica.step(Envelope {
+                    from,
+                    to: self.settings.replica,
+                    message,
+                }),
+                PeerMessage::Forward { requests } => self.take_forwarded(from, requests),
+                PeerMessage::FoundingQuery { .. }
+                | PeerMessage::FoundingReply { .. }
+                | PeerMessage::Founded { .. } => {
+                    if let Some(record) = &self.identity.founding {
+                        founding::answer_unfounded(from, &message, record, &mut self.out);
+                    }
+                }
+            },
+        }
     }
 
-    /// The link to a peer came up or went down.
+    /// The link to a peer came up or went down. What was forwarded over it may be lost.
     pub fn link(&mut self, peer: ReplicaId, up: bool) {
-        let _ = (peer, up);
+        if self.handed_under.0 == Some(peer) {
+            self.held.hand_over_again();
+        }
+        let state = if up { "up" } else { "down" };
+        info!("link to {peer} is {state}");
     }
 
     /// Ten milliseconds have passed.
-    pub fn tick(&mut self) {}
+    pub fn tick(&mut self) {
+        self.now += 1;
+        match &mut self.phase {
+            Phase::Blank(_) => {}
+            Phase::Founding(founding) => {
+                let step = founding.tick(self.now, &self.settings, &self.identity, &mut self.out);
+                self.take_founding_step(step);
+            }
+            Phase::Running(replica) => replica.tick(),
+        }
+        self.tick_clients();
+    }
 
     /// How many bytes of disk the journal takes, for the status report.
     pub fn note_journal_bytes(&mut self, bytes: u64) {
-        let _ = bytes;
+        self.journal_bytes = bytes;
     }
 
     /// The identity as it stands: the greeting of a link names its cluster and incarnation.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        unimplemented!()
+        &self.identity
     }
 
-    /// The process is about to stop: answer what is held so that no client hangs. Takes one more output.
-    pub fn stop(&mut self) {}
+    /// Who leads, as far as this replica hears.
+    #[must_use]
+    pub fn leader(&self) -> Option<ReplicaId> {
+        self.replica().and_then(Replica::leader)
+    }
 
-    /// What is to be done now.
+    /// The highest ballot that its acceptor promised.
+    #[must_use]
+    pub fn promised(&self) -> paxos::Ballot {
+        self.replica().map(Replica::promised).unwrap_or_default()
+    }
+
+    /// Every slot below it is applied.
+    #[must_use]
+    pub fn applied(&self) -> Slot {
+        self.state.applied()
+    }
+
+    /// The last slot at which the state hash was noted, and that hash.
+    #[must_use]
+    pub fn noted_hash(&self) -> (Slot, u128) {
+        self.state.noted_hash()
+    }
+
+    /// The hash of the state as it stands.
+    #[must_use]
+    pub fn state_hash(&self) -> u128 {
+        self.state.hash()
+    }
+
+    /// The process is about to stop: answers what is held, so that no client hangs. Takes one more output.
+    pub fn stop(&mut self) {
+        self.answer_all_held();
+    }
+
+    /// What is to be done now. Call it until it is empty before waiting for more.
     pub fn take_output(&mut self) -> NodeOutput {
-        NodeOutput::default()
+        self.ask_reads();
+        self.hand_over();
+        self.run_agreement();
+        std::mem::take(&mut self.out)
+    }
+
+    fn replica(&self) -> Option<&Replica> {
+        match &self.phase {
+            Phase::Running(replica) => Some(replica),
+            Phase::Founding(_) | Phase::Blank(_) => None,
+        }
+    }
+
+    fn become_blank(&mut self, reason: String) {
+        error!(
+            "{} is blank and stays silent: {reason}",
+            self.settings.replica
+        );
+        self.phase = Phase::Blank(reason);
+    }
+
+    fn become_running(&mut self, founding: &FoundingRecord, log: Recovered) {
+        let mut config = Config::new(
+            self.settings.replica,
+            self.identity.incarnation,
+            self.settings.birth,
+        );
+        config.window = u64::from(founding.settings.window);
+        let configuration = Configuration::founded(&founding.members);
+        info!(
+            "{} of cluster {:016x} starts with {} slots applied",
+            self.settings.replica,
+            founding.cluster,
+            log.chosen_watermark()
+        );
+        self.phase = Phase::Running(Box::new(Replica::new(config, configuration, log)));
+    }
+
+    fn take_founding_step(&mut self, step: FoundingStep) {
+        match step {
+            FoundingStep::Wait => {}
+            FoundingStep::TooLate(reason) => self.become_blank(reason),
+            FoundingStep::Join(record) if record.settings != self.settings.cluster => {
+                self.become_blank(format!(
+                    "the cluster is bound to {:?}, and this replica was started with {:?}",
+                    record.settings, self.settings.cluster
+                ));
+            }
+            FoundingStep::Join(record) => self.write_founding(record),
+        }
+    }
+
+    /// The record is in force when it is durable; then it also goes round, if this replica made it.
+    fn write_founding(&mut self, record: FoundingRecord) {
+        let Phase::Founding(founding) = &mut self.phase else {
+            unreachable!("only a replica that is being founded joins");
+        };
+        founding.settle();
+        self.identity.founding = Some(record.clone());
+        self.out.identity = Some(self.identity.clone());
+        let me = self.settings.replica;
+        self.out
+            .send_when_durable
+            .push((me, PeerMessage::Founded { nonce: 0, record }));
+    }
+
+    /// The founding record of this replica is durable.
+    fn join_cluster(&mut self, message: PeerMessage) {
+        let PeerMessage::Founded { record, .. } = message else {
+            warn!(
+                "{} sent itself {message:?} before its founding",
+                self.settings.replica
+            );
+            return;
+        };
+        info!(
+            "cluster {:016x} is founded with {} members",
+            record.cluster,
+            record.members.len()
+        );
+        self.state = State::new(record.settings);
+        self.become_running(&record, Recovered::new());
+    }
+
+    fn status(&self) -> StatusReport {
+        let (hash_slot, state_hash) = if self.now >= self.applied_tick + IDLE_TICKS {
+            (self.state.applied(), self.state.hash())
+        } else {
+            self.state.noted_hash()
+        };
+        let promised = self.promised();
+        let role = match &self.phase {
+            Phase::Founding(_) => Role::Founding,
+            Phase::Blank(_) => Role::Blank,
+            Phase::Running(replica) => match replica.role() {
+                paxos::Role::Follower => Role::Follower,
+                paxos::Role::Candidate => Role::Candidate,
+                paxos::Role::Leader => Role::Leader,
+            },
+        };
+        let remark = match &self.phase {
+            Phase::Blank(reason) => reason.clone(),
+            Phase::Founding(_) | Phase::Running(_) => String::new(),
+        };
+        StatusReport {
+            replica: self.settings.replica.0,
+            cluster: self
+                .identity
+                .founding
+                .as_ref()
+                .map_or(0, |founding| founding.cluster),
+            serving: self.leader().is_some(),
+            role,
+            leader: self.leader().map(|leader| leader.0),
+            ballot_round: promised.round,
+            ballot_replica: promised.replica.0,
+            chosen: self.replica().map_or(Slot(0), Replica::chosen_watermark).0,
+            applied: self.state.applied().0,
+            hash_slot: hash_slot.0,
+            state_hash,
+            keys: self.state.store.len() as u64,
+            sessions: self.state.sessions.len() as u64,
+            journal_bytes: self.journal_bytes,
+            snapshot_slot: 0,
+            revision: self.state.revision(),
+            remark,
+        }
+    }
+
+    /// Answers a request at once with why it is not done.
+    fn refuse(&mut self, connection: ConnectionId, tag: u64, refusal: Refusal) {
+        self.answer(connection, tag, Outcome::Refused(refusal));
+    }
+
+    fn answer(&mut self, connection: ConnectionId, tag: u64, outcome: Outcome) {
+        let leader = self.leader().map(|leader| leader.0);
+        self.out.answers.push((
+            connection,
+            Answer {
+                tag,
+                leader,
+                outcome,
+            },
+        ));
     }
 }
+
+/// A replica that applied nothing for this long is idle, and reports the hash of its state as it stands.
+const IDLE_TICKS: u64 = 50;

@@ -1,1 +1,22 @@
 //! Integration tests.
+
+#[cfg(test)]
+mod faulty_disk;
+#[cfg(test)]
+mod identity;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod journal_thread;
+#[cfg(test)]
+mod peers_codec;
+#[cfg(test)]
+mod peers_links;
+#[cfg(test)]
+mod raw_client;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod workers;

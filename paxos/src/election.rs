@@ -1,0 +1,142 @@
+//! Who should be the distinguished proposer ("Paxos Made Simple", section 3; RULES R17).
+//!
+//! Safety never rests on this file: any replica may prepare at any time. It only keeps replicas from disturbing a leader
+//! that works. A replica that hears no leader first asks whether a majority would follow it; those that hear a leader
+//! which itself hears a majority say no. Times are random after each failure, so that candidates do not meet for ever.
+
+use std::collections::BTreeMap;
+
+use crate::ballot::{Ballot, Incarnation, ReplicaId};
+use crate::config::Config;
+
+/// What a replica knows of leaders, and when it will ask.
+#[derive(Debug)]
+pub(crate) struct Election {
+    random: Random,
+    /// When to ask whether a majority would follow, unless a leader is heard before.
+    deadline_tick: u64,
+    /// The leader last heard.
+    heard: Option<Heard>,
+    /// Names the attempts; begins at random, so that a late reply from before a restart fits none.
+    nonce: u64,
+    /// A leader that others hear and this replica does not.
+    elsewhere: Option<ReplicaId>,
+}
+
+/// A heartbeat, as far as it matters later.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    ballot: Ballot,
+    tick: u64,
+    has_majority: bool,
+}
+
+/// An attempt to learn who would follow.
+#[derive(Debug)]
+pub(crate) struct Canvass {
+    /// Which attempt.
+    pub(crate) nonce: u64,
+    /// Who said yes, and in which life.
+    pub(crate) followers: BTreeMap<ReplicaId, Incarnation>,
+}
+
+impl Election {
+    /// At tick 0, with no leader heard. The first wait is short: a cluster that starts has no leader to wait for.
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut random = Random(config.seed);
+        let deadline_tick = 1 + random.below(config.election_timeout_ticks_min);
+        let nonce = random.next();
+        Self {
+            random,
+            deadline_tick,
+            heard: None,
+            nonce,
+            elsewhere: None,
+        }
+    }
+
+    /// A heartbeat of a leader in `ballot`, which is not below any other heard. A leader without a majority does not
+    /// hold back the next attempt.
+    pub(crate) fn hear(&mut self, ballot: Ballot, has_majority: bool, now: u64, config: &Config) {
+        self.heard = Some(Heard {
+            ballot,
+            tick: now,
+            has_majority,
+        });
+        if has_majority {
+            self.elsewhere = None;
+            self.postpone(now, config);
+        }
+    }
+
+    /// The ballot of the leader last heard, however long ago.
+    pub(crate) fn heard_ballot(&self) -> Ballot {
+        self.heard.map_or(Ballot::NONE, |heard| heard.ballot)
+    }
+
+    /// The leader heard lately, if it has a majority.
+    pub(crate) fn leader(&self, now: u64, config: &Config) -> Option<Ballot> {
+        self.heard
+            .filter(|heard| {
+                heard.has_majority && now < heard.tick + config.election_timeout_ticks_min
+            })
+            .map(|heard| heard.ballot)
+    }
+
+    /// Forgets the leader: its place was lost.
+    pub(crate) fn forget_leader(&mut self) {
+        self.heard = None;
+    }
+
+    /// Waits a random time from now on before the next attempt.
+    pub(crate) fn postpone(&mut self, now: u64, config: &Config) {
+        let spread = config.election_timeout_ticks_max - config.election_timeout_ticks_min;
+        let wait = config.election_timeout_ticks_min + self.random.below(spread + 1);
+        self.deadline_tick = now + wait;
+    }
+
+    /// Whether it is time to ask.
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        now >= self.deadline_tick
+    }
+
+    /// Begins an attempt.
+    pub(crate) fn canvass(&mut self, now: u64, config: &Config) -> Canvass {
+        self.postpone(now, config);
+        self.nonce = self.nonce.wrapping_add(1);
+        Canvass {
+            nonce: self.nonce,
+            followers: BTreeMap::new(),
+        }
+    }
+
+    /// Another replica hears `leader`; this one has not for a while.
+    pub(crate) fn heard_elsewhere(&mut self, leader: Option<ReplicaId>) {
+        self.elsewhere = leader;
+    }
+
+    /// A leader that others hear and this replica does not: its clients are better served there.
+    pub(crate) fn elsewhere(&self) -> Option<ReplicaId> {
+        self.elsewhere
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Good enough to spread
+/// waiting times, and the same everywhere.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, or 0 for a bound of 0; the bias of the remainder does not matter here.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next().checked_rem(bound).unwrap_or(0)
+    }
+}

@@ -1,0 +1,179 @@
+//! The learner: which commands are chosen.
+//!
+//! Chosen commands may become known out of order; they are delivered in order. `chosen_watermark` is the first slot not
+//! known to be chosen, however many above it are. Commands stay in memory for replicas that have to catch up, until
+//! every replica's journal holds them (RULES R7).
+
+use std::collections::BTreeMap;
+
+use crate::ballot::{ReplicaId, Slot};
+use crate::message::Command;
+
+/// The chosen log as far as it is known here.
+#[derive(Debug, Default)]
+pub(crate) struct Learner {
+    /// Chosen commands at or above `trimmed_watermark`; without holes below `chosen_watermark`.
+    commands: BTreeMap<Slot, Command>,
+    /// Every slot below it is known to be chosen.
+    chosen_watermark: Slot,
+    /// Every slot below it has been handed to the driver.
+    delivered_watermark: Slot,
+    /// Commands below it are forgotten; at most `delivered_watermark`.
+    trimmed_watermark: Slot,
+}
+
+impl Learner {
+    /// With what a journal kept: the commands from `trimmed_watermark` on, all delivered below `chosen_watermark`.
+    pub(crate) fn recovered(
+        commands: BTreeMap<Slot, Command>,
+        chosen_watermark: Slot,
+        trimmed_watermark: Slot,
+    ) -> Self {
+        let mut learner = Self {
+            commands,
+            chosen_watermark,
+            delivered_watermark: chosen_watermark,
+            trimmed_watermark,
+        };
+        learner.advance();
+        learner
+    }
+
+    /// Every slot below it is known to be chosen.
+    pub(crate) fn chosen_watermark(&self) -> Slot {
+        self.chosen_watermark
+    }
+
+    /// Commands below it are forgotten.
+    pub(crate) fn trimmed_watermark(&self) -> Slot {
+        self.trimmed_watermark
+    }
+
+    /// Whether the slot is known to be chosen, its command kept or forgotten.
+    pub(crate) fn knows(&self, slot: Slot) -> bool {
+        slot < self.chosen_watermark || self.commands.contains_key(&slot)
+    }
+
+    /// `command` is chosen in `slot`; says whether that is news. Two different commands in one slot mean that
+    /// agreement is broken, and there is nothing to do but to stop.
+    pub(crate) fn choose(&mut self, slot: Slot, command: Command) -> bool {
+        if slot < self.trimmed_watermark {
+            return false;
+        }
+        if let Some(known) = self.commands.get(&slot) {
+            assert!(
+                *known == command,
+                "two commands are chosen in slot {slot}: {known} and {command}"
+            );
+            return false;
+        }
+        self.commands.insert(slot, command);
+        self.advance();
+        true
+    }
+
+    /// The command chosen in `slot`, if it is known and kept.
+    pub(crate) fn command(&self, slot: Slot) -> Option<&Command> {
+        self.commands.get(&slot)
+    }
+
+    /// What is chosen and not delivered yet, in order.
+    pub(crate) fn take_deliverable(&mut self) -> Vec<(Slot, Command)> {
+        let from = self.delivered_watermark;
+        self.delivered_watermark = self.chosen_watermark;
+        self.commands
+            .range(from..self.chosen_watermark)
+            .map(|(slot, command)| (*slot, command.clone()))
+            .collect()
+    }
+
+    /// Consecutive chosen commands from `from_slot` on, at most `bytes_max` of them unless the first alone is more.
+    pub(crate) fn chosen_from(&self, from_slot: Slot, bytes_max: usize) -> Vec<Command> {
+        if from_slot < self.trimmed_watermark || from_slot >= self.chosen_watermark {
+            return Vec::new();
+        }
+        let mut bytes = 0;
+        self.commands
+            .range(from_slot..self.chosen_watermark)
+            .map(|(_, command)| command)
+            .take_while(|command| {
+                let first = bytes == 0;
+                bytes += command.size_bytes();
+                first || bytes <= bytes_max
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// Forgets the commands below `watermark`, as far as they have been delivered.
+    pub(crate) fn forget_below(&mut self, watermark: Slot) {
+        let watermark = watermark.min(self.delivered_watermark);
+        while let Some(first) = self.commands.first_entry() {
+            if *first.key() >= watermark {
+                break;
+            }
+            first.remove();
+        }
+        self.trimmed_watermark = self.trimmed_watermark.max(watermark);
+    }
+
+    fn advance(&mut self) {
+        while self.commands.contains_key(&self.chosen_watermark) {
+            self.chosen_watermark = self.chosen_watermark.next();
+        }
+    }
+}
+
+/// Who is known to be ahead, and what has been asked of whom.
+#[derive(Debug, Default)]
+pub(crate) struct CatchUp {
+    /// The replica that claimed the highest chosen watermark, and its claim.
+    ahead: Option<(ReplicaId, Slot)>,
+    /// When the last question left; none when none is open.
+    asked_tick: Option<u64>,
+}
+
+impl CatchUp {
+    /// `replica` says that it knows every slot below `watermark`.
+    pub(crate) fn heard(&mut self, replica: ReplicaId, watermark: Slot) {
+        if self.ahead.is_none_or(|(_, known)| watermark >= known) {
+            self.ahead = Some((replica, watermark));
+        }
+    }
+
+    /// The open question was answered.
+    pub(crate) fn answered(&mut self) {
+        self.asked_tick = None;
+    }
+
+    /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. A question that
+    /// found no answer for `retransmit_ticks` goes to all: who made the claim may be gone, and the claim still holds.
+    pub(crate) fn question(
+        &mut self,
+        chosen_watermark: Slot,
+        now: u64,
+        retransmit_ticks: u64,
+    ) -> Option<Addressee> {
+        let (replica, claimed) = self.ahead?;
+        if claimed <= chosen_watermark {
+            *self = Self::default();
+            return None;
+        }
+        let addressee = match self.asked_tick {
+            None => Addressee::One(replica),
+            Some(asked) if now >= asked + retransmit_ticks => Addressee::All,
+            Some(_) => return None,
+        };
+        self.asked_tick = Some(now);
+        Some(addressee)
+    }
+}
+
+/// Whom a question is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addressee {
+    /// The one who claimed to know.
+    One(ReplicaId),
+    /// Every other replica.
+    All,
+}

@@ -1,0 +1,85 @@
+//! What a journal tells a replica that starts.
+
+use std::collections::BTreeMap;
+
+use crate::ballot::{Ballot, Incarnation, ReplicaId, Slot};
+use crate::message::Command;
+use crate::output::{DurableState, Record};
+
+/// Gathers the journal's batches, in the order in which they were written.
+///
+/// What it hands back as chosen is to be applied by the driver; a [`crate::Replica`] that starts with it delivers only
+/// what comes after.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    pub(crate) state: DurableState,
+    /// Accepted, and not known to be chosen.
+    pub(crate) accepted: BTreeMap<Slot, (Ballot, Command)>,
+    /// Learned to be chosen, above a slot that was not.
+    pub(crate) learned: BTreeMap<Slot, Command>,
+    /// Chosen, and not forgotten by all.
+    pub(crate) chosen: BTreeMap<Slot, Command>,
+    /// Chosen changes of the voters.
+    pub(crate) rejoins: Vec<(Slot, ReplicaId, Incarnation)>,
+}
+
+impl Recovered {
+    /// Nothing replayed yet: what a founded replica starts with.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in one batch, and gives the commands that it shows to be chosen: consecutive slots, each exactly once.
+    ///
+    /// # Panics
+    /// When the journal does not hold a command for a slot that it says is chosen: it is not this replica's journal.
+    pub fn batch(&mut self, state: DurableState, records: Vec<Record>) -> Vec<(Slot, Command)> {
+        for record in records {
+            match record {
+                Record::Accepted {
+                    slot,
+                    ballot,
+                    command,
+                } => {
+                    self.accepted.insert(slot, (ballot, command));
+                }
+                Record::Learned { slot, command } => {
+                    self.accepted.remove(&slot);
+                    self.learned.insert(slot, command);
+                }
+            }
+        }
+        let mut chosen = Vec::new();
+        let mut slot = self.state.chosen_watermark;
+        while slot < state.chosen_watermark {
+            chosen.push((slot, self.take_chosen(slot)));
+            slot = slot.next();
+        }
+        self.state = state;
+        self.chosen.extend(chosen.iter().cloned());
+        self.chosen = self.chosen.split_off(&state.forget_watermark);
+        chosen
+    }
+
+    /// Every slot below it is chosen and has been handed back.
+    #[must_use]
+    pub fn chosen_watermark(&self) -> Slot {
+        self.state.chosen_watermark
+    }
+
+    fn take_chosen(&mut self, slot: Slot) -> Command {
+        let accepted = self.accepted.remove(&slot).map(|(_, command)| command);
+        let command = self.learned.remove(&slot).or(accepted).unwrap_or_else(|| {
+            panic!("the journal says that slot {slot} is chosen, and holds no command for it")
+        });
+        if let Command::Rejoin {
+            replica,
+            incarnation,
+        } = command
+        {
+            self.rejoins.push((slot, replica, incarnation));
+        }
+        command
+    }
+}

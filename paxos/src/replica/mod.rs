@@ -1,0 +1,462 @@
+//! One replica's agreement: proposer, acceptor and learner wired together.
+//!
+//! This file is the interface and the dispatch. What a message does stands in the file of the part that it is for:
+//! `acting` (acceptor and learner: what every replica does), `leading` (phases 1 and 2, heartbeats, reads) and
+//! `electing` (whether to try to lead). A role changes only in a function named `become_...`.
+
+mod acting;
+mod electing;
+mod leading;
+
+use crate::acceptor::Acceptor;
+use crate::ballot::{Ballot, ReplicaId, Slot};
+use crate::config::Config;
+use crate::election::{Canvass, Election};
+use crate::learner::{CatchUp, Learner};
+use crate::message::{Command, Envelope, Message};
+use crate::output::{DurableState, Note, Output, Persist, ReadReady, Record};
+use crate::proposer::{Leading, Preparing};
+use crate::quorum::Configuration;
+use crate::read::ReadQueries;
+use crate::recovered::Recovered;
+
+/// One replica of the log: call [`step`](Self::step), [`tick`](Self::tick), [`propose`](Self::propose),
+/// [`read`](Self::read), then [`take_output`](Self::take_output), and do what the output says in its order.
+///
+/// The same calls in the same order give the same outputs. Nothing here knows what a command means.
+#[derive(Debug)]
+pub struct Replica {
+    config: Config,
+    configuration: Configuration,
+    now: u64,
+    /// The highest round seen anywhere; a new ballot goes above it.
+    round_max: u64,
+    acceptor: Acceptor,
+    learner: Learner,
+    catch_up: CatchUp,
+    election: Election,
+    role: RoleState,
+    queries: ReadQueries,
+    /// Every slot below it can be replayed from this replica's own journal, for certain.
+    durable_watermark: Slot,
+    /// Every replica's journal can replay all below it; as the leader said, or as this one computed leading.
+    forget_watermark: Slot,
+    /// What the journal was last told, and when.
+    persisted: DurableState,
+    persisted_tick: u64,
+    pending: Pending,
+}
+
+/// What this turn has gathered for the next output.
+#[derive(Debug, Default)]
+struct Pending {
+    records: Vec<Record>,
+    messages: Vec<Envelope>,
+    messages_when_durable: Vec<Envelope>,
+    /// Slots accepted in the ballot, to be confirmed to its leader in one message.
+    accepted: Option<(Ballot, Vec<Slot>)>,
+    reads: Vec<ReadReady>,
+    notes: Vec<Note>,
+    /// An Accept with the present watermark goes to all in this turn.
+    watermark_told: bool,
+}
+
+/// What a replica does beside accepting and learning, which it always does.
+#[derive(Debug)]
+enum RoleState {
+    Follower,
+    Canvassing(Canvass),
+    Preparing(Preparing),
+    Leading(Box<Leading>),
+}
+
+/// A replica's part in the election of a distinguished proposer, as shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It follows, or waits before it asks to lead.
+    Follower,
+    /// It asks whether a majority would follow, or asks a majority to promise.
+    Candidate,
+    /// It leads.
+    Leader,
+}
+
+/// Why a command was not proposed. It was not sent to anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposeError {
+    /// This replica does not lead, or has not yet proposed again all that it found.
+    NotLeading,
+    /// As many slots are in flight as the window allows; try again when the watermark has moved.
+    WindowFull,
+}
+
+impl Replica {
+    /// A replica with what its journal kept. `configuration` is that of the founding record; changes that the journal
+    /// replayed are applied to it here.
+    ///
+    /// # Panics
+    /// When `config.me` is no member, or the window is 0.
+    #[must_use]
+    pub fn new(config: Config, mut configuration: Configuration, recovered: Recovered) -> Self {
+        assert!(
+            configuration.members().any(|member| member == config.me),
+            "{} is not a member",
+            config.me
+        );
+        assert!(config.window > 0, "a window of 0 slots proposes nothing");
+        for (slot, replica, incarnation) in recovered.rejoins {
+            configuration.rejoin(slot, config.window, replica, incarnation);
+        }
+        let state = recovered.state;
+        let mut commands = recovered.chosen;
+        commands.extend(recovered.learned);
+        let mut acceptor = Acceptor::recovered(state.promised, recovered.accepted);
+        let learner = Learner::recovered(commands, state.chosen_watermark, state.forget_watermark);
+        acceptor.forget_below(learner.chosen_watermark());
+        Self {
+            now: 0,
+            round_max: state.promised.round,
+            acceptor,
+            learner,
+            catch_up: CatchUp::default(),
+            election: Election::new(&config),
+            role: RoleState::Follower,
+            queries: ReadQueries::new(config.seed),
+            durable_watermark: state.chosen_watermark,
+            forget_watermark: state.forget_watermark,
+            persisted: state,
+            persisted_tick: 0,
+            pending: Pending::default(),
+            config,
+            configuration,
+        }
+    }
+
+    /// Takes in one message. It may be old, repeated, or from before a restart of either side.
+    pub fn step(&mut self, envelope: Envelope) {
+        let Envelope { from, to, message } = envelope;
+        assert!(
+            to == self.config.me,
+            "a message to {to} reached {}",
+            self.config.me
+        );
+        if !self.configuration.members().any(|member| member == from) {
+            return;
+        }
+        match message {
+            Message::Canvass {
+                nonce,
+                chosen_watermark,
+            } => self.handle_canvass(from, nonce, chosen_watermark),
+            Message::CanvassReply {
+                nonce,
+                follow,
+                incarnation,
+                leader,
+                chosen_watermark,
+            } => {
+                self.catch_up.heard(from, chosen_watermark);
+                self.handle_canvass_reply(from, nonce, follow.then_some(incarnation), leader);
+            }
+            Message::Prepare { ballot, from_slot } => self.handle_prepare(from, ballot, from_slot),
+            Message::Promise {
+                ballot,
+                incarnation,
+                from_slot: _,
+                part,
+                parts,
+                accepted,
+                chosen_watermark,
+                trimmed_watermark: _,
+            } => {
+                let part = crate::proposer::PromisePart {
+                    incarnation,
+                    part,
+                    parts,
+                    accepted,
+                    chosen_watermark,
+                };
+                self.handle_promise(from, ballot, part);
+            }
+            Message::Accept {
+                ballot,
+                slot,
+                command,
+                chosen_watermark,
+            } => self.handle_accept(from, ballot, slot, &command, chosen_watermark),
+            Message::Accepted {
+                ballot,
+                incarnation,
+                slots,
+                durable_watermark,
+            } => self.handle_accepted(from, ballot, incarnation, &slots, durable_watermark),
+            Message::Refused {
+                ballot,
+                promised,
+                hears_leader,
+            } => self.handle_refused(ballot, promised, hears_leader),
+            Message::Heartbeat {
+                ballot,
+                nonce,
+                chosen_watermark,
+                forget_watermark,
+                has_majority,
+            } => {
+                if self.handle_leader(from, ballot, has_majority) {
+                    self.echo(from, ballot, nonce);
+                    self.handle_watermark(from, ballot, chosen_watermark);
+                    self.forget_below(forget_watermark);
+                }
+            }
+            Message::Echo {
+                ballot,
+                nonce,
+                incarnation,
+                durable_watermark,
+            } => self.handle_echo(from, ballot, nonce, incarnation, durable_watermark),
+            Message::Advance {
+                ballot,
+                chosen_watermark,
+            } => self.handle_watermark(from, ballot, chosen_watermark),
+            Message::CatchUp { from_slot } => self.handle_catch_up(from, from_slot),
+            Message::Chosen {
+                from_slot,
+                commands,
+                chosen_watermark,
+                trimmed_watermark: _,
+            } => self.handle_chosen(from, from_slot, commands, chosen_watermark),
+            Message::ReadQuery { nonce } => self.handle_read_query(from, nonce),
+            Message::ReadAnswer {
+                nonce,
+                read_watermark,
+            } => self.handle_read_answer(nonce, read_watermark),
+        }
+    }
+
+    /// One unit of time has passed.
+    pub fn tick(&mut self) {
+        self.now += 1;
+        self.tick_election();
+        self.tick_leading();
+        self.ask_to_catch_up();
+    }
+
+    /// Proposes a command in the next slot, and says which. It is chosen, or not, as later outputs tell; one that is
+    /// lost with this leader may still be chosen under the next.
+    ///
+    /// # Errors
+    /// [`ProposeError`], when nothing was proposed.
+    pub fn propose(&mut self, command: Command) -> Result<Slot, ProposeError> {
+        let room = self.room();
+        let RoleState::Leading(leading) = &self.role else {
+            return Err(ProposeError::NotLeading);
+        };
+        if leading.next_slot < leading.adopted_end {
+            return Err(ProposeError::NotLeading);
+        }
+        if room == 0 {
+            return Err(ProposeError::WindowFull);
+        }
+        let slot = leading.next_slot;
+        self.propose_in(slot, command);
+        Ok(slot)
+    }
+
+    /// How many commands could be proposed now.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        match &self.role {
+            RoleState::Leading(leading) if leading.next_slot >= leading.adopted_end => {
+                self.window_room(leading)
+            }
+            RoleState::Leading(_)
+            | RoleState::Follower
+            | RoleState::Canvassing(_)
+            | RoleState::Preparing(_) => 0,
+        }
+    }
+
+    /// Asks for the watermark that a linearizable read must see. The answer comes as [`Output::reads`], perhaps never:
+    /// while no majority can be reached there is none. Tickets must grow.
+    pub fn read(&mut self, ticket: u64) {
+        match &mut self.role {
+            RoleState::Leading(leading) => leading.reads.take_in(ticket),
+            RoleState::Follower | RoleState::Canvassing(_) | RoleState::Preparing(_) => {
+                self.queries.take_in(ticket);
+            }
+        }
+    }
+
+    /// The reads with a ticket below this are no longer wanted.
+    pub fn cancel_reads_below(&mut self, ticket: u64) {
+        self.queries.cancel_below(ticket);
+        if let RoleState::Leading(leading) = &mut self.role {
+            leading.reads.cancel_below(ticket);
+        }
+    }
+
+    /// `follower` holds requests that it forwarded here: it is sent the watermark as soon as that moves, rather than
+    /// with the next message that happens to leave.
+    pub fn hurry(&mut self, follower: ReplicaId) {
+        if let RoleState::Leading(leading) = &mut self.role {
+            leading.hurried.insert(follower);
+        }
+    }
+
+    /// What is to be done now; see [`crate::output`] for the order.
+    pub fn take_output(&mut self) -> Output {
+        self.ask_to_read();
+        self.begin_read_round();
+        self.tell_watermark();
+        let chosen = self.learner.take_deliverable();
+        let persist = self.take_persist();
+        self.confirm_accepted(persist.is_some());
+        let pending = std::mem::take(&mut self.pending);
+        Output {
+            persist,
+            messages: pending.messages,
+            messages_when_durable: pending.messages_when_durable,
+            chosen,
+            reads: pending.reads,
+            notes: pending.notes,
+        }
+    }
+
+    /// Which replica leads, as far as this one hears.
+    #[must_use]
+    pub fn leader(&self) -> Option<ReplicaId> {
+        match &self.role {
+            RoleState::Leading(_) => Some(self.config.me),
+            RoleState::Follower | RoleState::Canvassing(_) | RoleState::Preparing(_) => self
+                .election
+                .leader(self.now, &self.config)
+                .map(|ballot| ballot.replica),
+        }
+    }
+
+    /// A leader that other replicas hear and this one has not heard lately.
+    #[must_use]
+    pub fn leader_elsewhere(&self) -> Option<ReplicaId> {
+        self.election.elsewhere()
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match &self.role {
+            RoleState::Follower => Role::Follower,
+            RoleState::Canvassing(_) | RoleState::Preparing(_) => Role::Candidate,
+            RoleState::Leading(_) => Role::Leader,
+        }
+    }
+
+    /// The highest ballot that it promised.
+    #[must_use]
+    pub fn promised(&self) -> Ballot {
+        self.acceptor.promised()
+    }
+
+    /// Every slot below it is known here to be chosen.
+    #[must_use]
+    pub fn chosen_watermark(&self) -> Slot {
+        self.learner.chosen_watermark()
+    }
+
+    /// Who votes.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Whether this replica's acceptor votes in the first slot that it does not know to be chosen.
+    #[must_use]
+    pub fn votes(&self) -> bool {
+        self.votes_in(self.learner.chosen_watermark())
+    }
+
+    fn votes_in(&self, slot: Slot) -> bool {
+        self.configuration
+            .counts(self.config.me, self.config.incarnation, slot)
+    }
+
+    /// What the journal must learn of this turn. A watermark alone can wait: it saves others work, no more.
+    fn take_persist(&mut self) -> Option<Persist> {
+        let state = DurableState {
+            promised: self.acceptor.promised(),
+            chosen_watermark: self.learner.chosen_watermark(),
+            forget_watermark: self.learner.trimmed_watermark(),
+        };
+        let records = std::mem::take(&mut self.pending.records);
+        let overdue = state.chosen_watermark > self.persisted.chosen_watermark
+            && self.now >= self.persisted_tick + self.config.watermark_ticks;
+        if records.is_empty() && state.promised == self.persisted.promised && !overdue {
+            return None;
+        }
+        self.persisted = state;
+        self.persisted_tick = self.now;
+        Some(Persist { records, state })
+    }
+
+    /// Confirms to the leader what was accepted in this turn, once that is durable. This replica hears of every write
+    /// of its own too: so it knows what its journal can replay.
+    fn confirm_accepted(&mut self, persisted: bool) {
+        let me = self.config.me;
+        let (ballot, slots) = self.pending.accepted.take().unwrap_or_default();
+        if ballot.replica != me && !slots.is_empty() {
+            self.pending.messages_when_durable.push(Envelope {
+                from: me,
+                to: ballot.replica,
+                message: Message::Accepted {
+                    ballot,
+                    incarnation: self.config.incarnation,
+                    slots,
+                    durable_watermark: self.persisted.chosen_watermark,
+                },
+            });
+            if persisted {
+                self.note_own_write(ballot, Vec::new());
+            }
+        } else if persisted || !slots.is_empty() {
+            self.note_own_write(ballot, slots);
+        }
+    }
+
+    fn note_own_write(&mut self, ballot: Ballot, slots: Vec<Slot>) {
+        let me = self.config.me;
+        self.pending.messages_when_durable.push(Envelope {
+            from: me,
+            to: me,
+            message: Message::Accepted {
+                ballot,
+                incarnation: self.config.incarnation,
+                slots,
+                durable_watermark: self.persisted.chosen_watermark,
+            },
+        });
+    }
+
+    fn send(&mut self, to: ReplicaId, message: Message) {
+        let from = self.config.me;
+        debug_assert!(to != from, "{from} sends to itself: {message}");
+        self.pending.messages.push(Envelope { from, to, message });
+    }
+
+    fn send_when_durable(&mut self, to: ReplicaId, message: Message) {
+        let from = self.config.me;
+        self.pending
+            .messages_when_durable
+            .push(Envelope { from, to, message });
+    }
+
+    fn send_to_others(&mut self, message: &Message) {
+        let me = self.config.me;
+        let others: Vec<ReplicaId> = self
+            .configuration
+            .members()
+            .filter(|member| *member != me)
+            .collect();
+        for other in others {
+            self.send(other, message.clone());
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The command line and the environment, parsed and checked.
+//!
+//! Every flag has a variable `KVPAXOS_...` of the same name; the flag wins. What clap finds wrong, and what does not
+//! fit together, is said in a sentence and ends the process with exit code 2.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use log::LevelFilter;
+use paxos::ReplicaId;
+use thiserror::Error;
+
+use crate::config::{Config, Member};
+
+/// One replica of kvpaxos, a replicated key-value store. Without arguments: a durable store of one replica.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kvpaxos-server", version = VERSION_TEXT.as_str())]
+pub struct Arguments {
+    /// Which of the members this replica is
+    #[arg(long, env = "KVPAXOS_ID", default_value_t = 0, value_name = "ID")]
+    pub id: u8,
+
+    /// All replicas of the cluster and where they reach each other: 0=host:port,1=host:port,...
+    #[arg(long, env = "KVPAXOS_MEMBERS", value_name = "LIST")]
+    pub members: Option<String>,
+
+    /// Where to listen for clients
+    #[arg(
+        long,
+        env = "KVPAXOS_TCP",
+        default_value = "127.0.0.1:1111",
+        value_name = "HOST:PORT"
+    )]
+    pub tcp: String,
+
+    /// Where to listen for the other replicas [default: the own address of --members]
+    #[arg(long, env = "KVPAXOS_LISTEN_PEERS", value_name = "HOST:PORT")]
+    pub listen_peers: Option<String>,
+
+    /// The directory of this replica's files
+    #[arg(
+        long,
+        env = "KVPAXOS_DATA",
+        default_value = "./kvpaxos-data",
+        value_name = "DIR"
+    )]
+    pub data: PathBuf,
+
+    /// How many threads serve clients
+    #[arg(long, env = "KVPAXOS_WORKERS", default_value_t = 2, value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
+
+    /// How long a request waits for a majority before it is answered "no quorum"
+    #[arg(long, env = "KVPAXOS_NO_QUORUM_AFTER", default_value = "5s", value_name = "TIME",
+        value_parser = humantime::parse_duration)]
+    pub no_quorum_after: Duration,
+
+    /// How GETs are made linearizable: a majority confirms the leader, or they go through the log
+    #[arg(
+        long,
+        env = "KVPAXOS_READS",
+        default_value = "majority",
+        value_name = "HOW"
+    )]
+    pub reads: Reads,
+
+    /// The longest value in bytes; fixed when the cluster is founded [default: the cluster's, or 8388608]
+    #[arg(long, env = "KVPAXOS_VALUE_BYTES_MAX", value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(1..=VALUE_BYTES_MAX_MAX))]
+    pub value_bytes_max: Option<u32>,
+
+    /// How many clients may be connected at once
+    #[arg(
+        long,
+        env = "KVPAXOS_CONNECTIONS_MAX",
+        default_value_t = 16_384,
+        value_name = "COUNT"
+    )]
+    pub connections_max: u32,
+
+    /// Write the log to this file instead of standard error
+    #[arg(long, env = "KVPAXOS_LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+
+    /// off, error, warn, info, debug (each request and answer) or trace
+    #[arg(
+        long,
+        env = "KVPAXOS_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    pub log_level: LevelFilter,
+
+    /// Ask the replica that listens at --tcp whether it serves; exit code 0 if so
+    #[arg(long)]
+    pub health: bool,
+}
+
+/// How GETs are made linearizable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reads {
+    /// A majority confirms that the leader still leads.
+    Majority,
+    /// A GET is a command of the log like any write: slower, for study.
+    Log,
+}
+
+/// Arguments that do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ArgumentsError {
+    /// One entry of the member list is not `id=host:port`.
+    #[error("--members: {entry:?} is not of the form ID=HOST:PORT with an id from 0 to 255")]
+    MemberForm {
+        /// The entry.
+        entry: String,
+    },
+    /// Two entries have one id.
+    #[error("--members: replica {id} is listed twice")]
+    MemberTwice {
+        /// The id.
+        id: u8,
+    },
+    /// The list does not have this replica.
+    #[error("--members: replica {id}, which --id says that this one is, is not listed")]
+    MemberMissing {
+        /// The id.
+        id: u8,
+    },
+    /// An id without a list.
+    #[error(
+        "--id {id} needs --members, the list of all replicas; without it there is one, with id 0"
+    )]
+    IdWithoutMembers {
+        /// The id.
+        id: u8,
+    },
+    /// An address is not `host:port`.
+    #[error("{flag}: {address:?} is not of the form HOST:PORT")]
+    AddressForm {
+        /// Which flag.
+        flag: &'static str,
+        /// What it said.
+        address: String,
+    },
+}
+
+impl Arguments {
+    /// Checks what clap cannot.
+    ///
+    /// # Errors
+    /// The arguments do not fit together.
+    pub fn config(&self) -> Result<Config, ArgumentsError> {
+        check_address("--tcp", &self.tcp)?;
+        if let Some(address) = &self.listen_peers {
+            check_address("--listen-peers", address)?;
+        }
+        Ok(Config {
+            replica: ReplicaId(self.id),
+            members: self.member_list()?,
+            client_address: self.tcp.clone(),
+            peer_address: self.listen_peers.clone(),
+            data: self.data.clone(),
+            workers: self.workers,
+            no_quorum_after: self.no_quorum_after,
+            reads_through_log: self.reads == Reads::Log,
+            value_bytes_max: self.value_bytes_max,
+            connections_max: self.connections_max as usize,
+        })
+    }
+
+    fn member_list(&self) -> Result<Vec<Member>, ArgumentsError> {
+        let Some(list) = &self.members else {
+            return match self.id {
+                0 => Ok(vec![lone_member()]),
+                id => Err(ArgumentsError::IdWithoutMembers { id }),
+            };
+        };
+        let members = parse_members(list)?;
+        if members.iter().any(|member| member.id.0 == self.id) {
+            Ok(members)
+        } else {
+            Err(ArgumentsError::MemberMissing { id: self.id })
+        }
+    }
+}
+
+/// Whether an address is reachable from this machine only. A name other than `localhost` counts as reachable from
+/// elsewhere, since what it resolves to may change.
+#[must_use]
+pub fn is_loopback(address: &str) -> bool {
+    let Some((host, _)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A value travels in one frame and is written in one journal batch, so it cannot be of any size.
+const VALUE_BYTES_MAX_MAX: i64 = 64 << 20;
+
+/// What `--version` says and the first log line repeats: version, commit, wire versions.
+pub static VERSION_TEXT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} commit {} wire {} peers {}",
+        env!("CARGO_PKG_VERSION"),
+        env!("KVPAXOS_COMMIT"),
+        common::PROTOCOL_VERSION,
+        crate::peers::PEER_VERSION,
+    )
+});
+
+/// A cluster of one needs no address of its own.
+fn lone_member() -> Member {
+    Member {
+        id: ReplicaId(0),
+        address: "127.0.0.1:0".to_owned(),
+    }
+}
+
+fn parse_members(list: &str) -> Result<Vec<Member>, ArgumentsError> {
+    let mut members = Vec::new();
+    let mut ids = BTreeSet::new();
+    for entry in list.split(',') {
+        let member = parse_member(entry.trim()).ok_or_else(|| ArgumentsError::MemberForm {
+            entry: entry.trim().to_owned(),
+        })?;
+        if !ids.insert(member.id) {
+            return Err(ArgumentsError::MemberTwice { id: member.id.0 });
+        }
+        members.push(member);
+    }
+    members.sort_by_key(|member| member.id);
+    Ok(members)
+}
+
+fn parse_member(entry: &str) -> Option<Member> {
+    let (id, address) = entry.split_once('=')?;
+    is_host_and_port(address).then_some(())?;
+    Some(Member {
+        id: ReplicaId(id.parse().ok()?),
+        address: address.to_owned(),
+    })
+}
+
+fn check_address(flag: &'static str, address: &str) -> Result<(), ArgumentsError> {
+    if is_host_and_port(address) {
+        return Ok(());
+    }
+    Err(ArgumentsError::AddressForm {
+        flag,
+        address: address.to_owned(),
+    })
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn config(arguments: &[&str]) -> Result<Config, ArgumentsError> {
+        let all = std::iter::once("kvpaxos-server").chain(arguments.iter().copied());
+        Arguments::try_parse_from(all).unwrap().config()
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_arguments_it_is_a_cluster_of_one() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.replica, ReplicaId(0));
+        assert_eq!(config.members.len(), 1);
+        assert_eq!(config.peer_listen_address(), None);
+        assert_eq!(config.client_address, "127.0.0.1:1111");
+        assert_eq!(config.no_quorum_after, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn members_are_sorted_and_the_own_address_is_listened_at() {
+        let config = config(&["--id", "1", "--members", "1=b:7112,0=a:7111"]).unwrap();
+        assert_eq!(config.members[0].address, "a:7111");
+        assert_eq!(config.peer_listen_address(), Some("b:7112"));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_said_in_a_sentence() {
+        let cases: [(&[&str], &str); 6] = [
+            (&["--members", "0=a:1,0=b:2"], "replica 0 is listed twice"),
+            (
+                &["--id", "2", "--members", "0=a:1,1=b:2"],
+                "replica 2, which --id says that this one is, is not listed",
+            ),
+            (&["--id", "2"], "--id 2 needs --members"),
+            (&["--members", "0=a"], "\"0=a\" is not of the form"),
+            (&["--members", "256=a:1"], "\"256=a:1\" is not of the form"),
+            (&["--tcp", "1111"], "--tcp: \"1111\" is not of the form"),
+        ];
+        for (arguments, part) in cases {
+            let said = config(arguments).unwrap_err().to_string();
+            assert!(said.contains(part), "{said:?} should contain {part:?}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_told_from_the_rest() {
+        for address in ["127.0.0.1:1", "[::1]:1", "localhost:1", "127.9.9.9:0"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "server:1"] {
+            assert!(!is_loopback(address), "{address}");
+        }
+    }
+}

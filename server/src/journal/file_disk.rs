@@ -1,0 +1,165 @@
+//! The real [`Disk`]: one locked directory of a file system.
+//!
+//! Segments are written with O_DIRECT, which is faster than the page cache for batches that are synced one by one, and
+//! in which a failed write cannot hide until a later sync. Where a file system refuses it, writes go through the page
+//! cache. Reading always does; the kernel keeps both in agreement.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::aligned::AlignedBuffer;
+use super::disk::{Disk, DiskFile};
+
+/// A directory that no other process uses.
+#[derive(Debug)]
+pub struct FileDisk {
+    path: PathBuf,
+    /// Synced to make names durable.
+    directory: File,
+    /// Held for as long as this lives; the system lets go of it when the process ends, however it ends.
+    _lock: File,
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug, Error)]
+pub enum FileDiskError {
+    /// Another process holds the lock.
+    #[error("another server uses the directory {path}")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory cannot be made, read or written.
+    #[error("cannot use the directory {path}: {source}")]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl FileDisk {
+    /// Opens and locks a directory, which is made if it is absent.
+    ///
+    /// # Errors
+    /// When another process has it locked, or it cannot be made or written.
+    pub fn open(path: &Path) -> Result<Self, FileDiskError> {
+        let unusable = |source| FileDiskError::Unusable {
+            path: path.to_owned(),
+            source,
+        };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK_NAME))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(FileDiskError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            directory: File::open(path).map_err(unusable)?,
+            _lock: lock,
+        })
+    }
+
+    fn create_file(&self, name: &str, flags: i32) -> io::Result<File> {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(flags)
+            .open(self.path.join(name))
+    }
+
+    fn create_zeros(&self, name: &str, bytes: u64, flags: i32) -> io::Result<File> {
+        let file = self.create_file(name, flags)?;
+        let mut zeros = AlignedBuffer::default();
+        let mut offset = 0;
+        while offset < bytes {
+            let piece = (bytes - offset).min(ZEROS_BYTES);
+            zeros.set_zeros(usize::try_from(piece).expect("a piece is at most 1 MiB"));
+            file.write_all_at(zeros.as_slice(), offset)?;
+            offset += piece;
+        }
+        file.sync_all()?;
+        Ok(file)
+    }
+}
+
+impl Disk for FileDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        Ok(names)
+    }
+
+    fn read(&self, name: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let file = File::open(self.path.join(name))?;
+        let bytes = file.metadata()?.len();
+        if bytes > bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        file.take(bytes_max).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        match self.create_zeros(name, bytes, libc::O_DIRECT) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Ok(Box::new(self.create_zeros(name, bytes, 0)?))
+            }
+            made => Ok(Box::new(made?)),
+        }
+    }
+
+    fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = self.create_file(name, 0)?;
+        file.write_all(content)?;
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// The file that is locked. It stays when the process ends; only the lock on it counts.
+const LOCK_NAME: &str = "lock";
+
+/// How many zeros are written at a time.
+const ZEROS_BYTES: u64 = 1 << 20;

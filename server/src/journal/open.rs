@@ -1,0 +1,481 @@
+//! Opening: replaying a journal, telling a torn tail from damage, and making durable what was read (RULES R3, R4).
+//!
+//! Nothing is written before the whole journal is found to be in order. Then the newest segment is written anew, under
+//! a new salt, and takes the place of the old one by a rename. A crash at any step leaves either the old segment or
+//! the new one, and files with the name of a spare, which the next opening removes.
+
+use std::io;
+use std::sync::Arc;
+
+use paxos::{DurableState, Record};
+
+use super::Serial;
+use super::batch::{BLOCK_SECTORS, BatchBuilder, BatchHeader, BatchKind, BatchPlace, seal_batch};
+use super::disk::{BLOCK_BYTES, Disk, SECTOR_BYTES};
+use super::error::{Damage, DiskAction, JournalError};
+use super::scan::{SegmentBytes, Tail};
+use super::sector::SECTOR_HEADER_BYTES;
+use super::segment::{
+    BadHeader, FIRST_PLACE, FORMAT_VERSION, OpenSegment, Owner, SEGMENT_BYTES_LIMIT, SegmentHeader,
+    Spare, is_spare_name, segment_name, segment_number, spare_name,
+};
+use super::writer::{Journal, JournalEnd, JournalParts, JournalSettings, Salts};
+
+/// Is given every batch in the order of its serial: the state as of its end, and its records.
+pub type Replay<'a> = &'a mut dyn FnMut(DurableState, Vec<Record>);
+
+/// What became of a journal that was opened.
+#[derive(Debug)]
+pub enum Opened {
+    /// Everything that was ever acknowledged was replayed, and is durable.
+    Whole {
+        /// Ready to be appended to.
+        journal: Box<Journal>,
+        /// A batch that was being written when the process or the machine stopped, and that nobody was told of.
+        torn: Option<TornTail>,
+    },
+    /// Something that may have been acknowledged cannot be read. Nothing was changed; what was replayed is a prefix,
+    /// of which only what is chosen may be used.
+    Damaged(Damage),
+}
+
+/// A torn tail that opening cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// In which file.
+    pub file: String,
+    /// Where it began, in bytes.
+    pub offset: u64,
+    /// The serial of the batch, which the next batch takes again.
+    pub serial: Serial,
+}
+
+impl Journal {
+    /// Replays the journal of `owner`. `salt_seed` is 64 random bits.
+    ///
+    /// # Errors
+    /// [`JournalError::NewerVersion`] and [`JournalError::OtherReplica`]: nothing was changed.
+    /// [`JournalError::DiskFull`] and [`JournalError::Disk`]: the journal is as it was, or has its newest segment
+    /// rewritten; opening may be tried again.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        settings: JournalSettings,
+        owner: Owner,
+        salt_seed: u64,
+        replay: Replay<'_>,
+    ) -> Result<Opened, JournalError> {
+        let reading = match Reading::of(&*disk, owner, replay) {
+            Ok(reading) => reading,
+            Err(Trouble::Damage(damage)) => return Ok(Opened::Damaged(damage)),
+            Err(Trouble::Error(error)) => return Err(error),
+        };
+        let torn = reading.torn_tail();
+        let journal = Rewriting {
+            disk,
+            settings,
+            owner,
+            salts: Salts::new(salt_seed),
+            spares_made: 0,
+        }
+        .finish(reading)?;
+        Ok(Opened::Whole {
+            journal: Box::new(journal),
+            torn,
+        })
+    }
+}
+
+/// Whether the directory holds nothing but what [`Journal::create`] leaves behind, or less. `Ok(false)` also when the
+/// segments are damaged: nobody can then say that they held nothing.
+pub(super) fn is_fresh(disk: &dyn Disk, owner_expected: Owner) -> Result<bool, JournalError> {
+    let numbers = segment_numbers(&list(disk)?);
+    let [number] = numbers[..] else {
+        return Ok(numbers.is_empty());
+    };
+    let segment = match read_segment(disk, number) {
+        Ok(segment) => segment,
+        Err(Trouble::Damage(_)) => return Ok(false),
+        Err(Trouble::Error(error)) => return Err(error),
+    };
+    check_replica(&segment, owner_expected)?;
+    let mut end = JournalEnd::NONE;
+    let tail = segment.scan(&mut end, &mut |_, _| {});
+    Ok(tail == Ok(Tail::Untouched) && end.serial == Serial(1))
+}
+
+/// The names of all segments, in order of their numbers.
+pub(super) fn segment_names(disk: &dyn Disk) -> Result<Vec<String>, JournalError> {
+    let numbers = segment_numbers(&list(disk)?);
+    Ok(numbers.into_iter().map(segment_name).collect())
+}
+
+impl JournalEnd {
+    /// Before the first batch of a journal.
+    pub(super) const NONE: Self = Self {
+        serial: Serial(0),
+        chain: 0,
+        place: FIRST_PLACE,
+        is_sealed: true,
+        oldest_segment: 1,
+        state: DurableState {
+            promised: paxos::Ballot::NONE,
+            chosen_watermark: paxos::Slot(0),
+            forget_watermark: paxos::Slot(0),
+        },
+    };
+}
+
+/// Why a journal cannot be opened: as it should be told.
+enum Trouble {
+    Damage(Damage),
+    Error(JournalError),
+}
+
+impl From<Damage> for Trouble {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl From<JournalError> for Trouble {
+    fn from(error: JournalError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What was found by reading alone.
+struct Reading {
+    /// The newest segment of all that were used.
+    newest: ScannedSegment,
+    /// The one before it, if any.
+    previous: Option<ScannedSegment>,
+    /// What follows the whole batches of `newest`.
+    tail: Tail,
+    /// The segments before `newest`, in bytes.
+    older_bytes: u64,
+    /// Files that are of no use any more: spares, and a next segment that was prepared and not used.
+    leftovers: Vec<String>,
+}
+
+struct ScannedSegment {
+    segment: SegmentBytes,
+    /// Where the journal ended before this segment.
+    begin: JournalEnd,
+    /// Where its last whole batch ends.
+    end: JournalEnd,
+}
+
+impl ScannedSegment {
+    fn has_batches(&self) -> bool {
+        self.begin.serial != self.end.serial
+    }
+}
+
+impl Reading {
+    fn of(disk: &dyn Disk, owner: Owner, replay: Replay<'_>) -> Result<Self, Trouble> {
+        let names = list(disk)?;
+        let numbers = segment_numbers(&names);
+        let oldest = *numbers.first().ok_or_else(|| missing(1))?;
+        let mut reading: Option<Self> = None;
+        for (number, expected) in numbers.iter().copied().zip(oldest..) {
+            if number != expected {
+                return Err(missing(expected).into());
+            }
+            let segment = read_segment(disk, number)?;
+            check_replica(&segment, owner)?;
+            check_header(&segment, owner, number)?;
+            reading = Some(Self::with_segment(reading, segment, replay)?);
+        }
+        let mut reading = reading.ok_or_else(|| missing(1))?;
+        reading.check_ends(oldest)?;
+        let spares = names.into_iter().filter(|name| is_spare_name(name));
+        reading.leftovers.extend(spares);
+        Ok(reading)
+    }
+
+    /// Goes on with the next segment.
+    fn with_segment(
+        before: Option<Self>,
+        segment: SegmentBytes,
+        replay: Replay<'_>,
+    ) -> Result<Self, Damage> {
+        let Some(mut before) = before else {
+            return Self::with_scanned(None, segment, replay);
+        };
+        if before.tail == Tail::Closed {
+            return Self::with_scanned(Some(before), segment, replay);
+        }
+        if !before.leftovers.is_empty() || !segment.is_untouched() {
+            return Err(Damage {
+                why: "the end marker is missing, although the next segment is there".to_owned(),
+                ..before.end_as_damage()
+            });
+        }
+        before.leftovers.push(segment.name);
+        Ok(before)
+    }
+
+    fn with_scanned(
+        before: Option<Self>,
+        segment: SegmentBytes,
+        replay: Replay<'_>,
+    ) -> Result<Self, Damage> {
+        let begin = before
+            .as_ref()
+            .map_or(JournalEnd::NONE, |before| before.newest.end);
+        let mut end = begin;
+        let tail = segment.scan(&mut end, replay)?;
+        let older_bytes = before.as_ref().map_or(0, |before| {
+            before.older_bytes + before.newest.segment.header.bytes
+        });
+        Ok(Self {
+            newest: ScannedSegment {
+                segment,
+                begin,
+                end,
+            },
+            previous: before.map(|before| before.newest),
+            tail,
+            older_bytes,
+            leftovers: Vec::new(),
+        })
+    }
+
+    /// Checks that neither end of the journal is missing.
+    fn check_ends(&self, oldest: u64) -> Result<(), Damage> {
+        let end = self.newest.end;
+        if self.tail == Tail::Closed {
+            return Err(missing(self.newest.segment.header.number + 1));
+        }
+        if oldest > end.oldest_segment {
+            return Err(missing(end.oldest_segment));
+        }
+        if end.serial == JournalEnd::NONE.serial {
+            return Err(Damage {
+                why: "the first batch is missing".to_owned(),
+                ..self.end_as_damage()
+            });
+        }
+        Ok(())
+    }
+
+    fn torn_tail(&self) -> Option<TornTail> {
+        let at = self.end_as_damage();
+        (self.tail == Tail::Torn).then(|| TornTail {
+            file: at.file,
+            offset: at.offset,
+            serial: self.newest.end.serial.next(),
+        })
+    }
+
+    /// Names the place where the journal ends.
+    fn end_as_damage(&self) -> Damage {
+        Damage {
+            file: self.newest.segment.name.clone(),
+            offset: u64::from(self.newest.end.place) * SECTOR_BYTES as u64,
+            why: String::new(),
+        }
+    }
+}
+
+/// What is needed to write a segment anew.
+struct Rewriting {
+    disk: Arc<dyn Disk>,
+    settings: JournalSettings,
+    owner: Owner,
+    salts: Salts,
+    spares_made: u64,
+}
+
+impl Rewriting {
+    /// Makes durable what was read, and returns the journal.
+    fn finish(mut self, reading: Reading) -> Result<Journal, JournalError> {
+        for name in &reading.leftovers {
+            self.disk
+                .remove(name)
+                .map_err(|source| JournalError::disk(DiskAction::Remove, name, source))?;
+        }
+        let mut newest = reading.newest;
+        if reading.tail == Tail::Untouched && !newest.has_batches() {
+            // Nothing proves that the end marker of the segment before is durable: it is synced before the next
+            // segment is used, and that one was not.
+            let previous = reading.previous.expect("the first segment has a batch");
+            newest.begin = self.rewrite(previous)?.1;
+            newest.end = JournalEnd {
+                place: FIRST_PLACE,
+                ..newest.begin
+            };
+        }
+        let (segment, end) = self.rewrite(newest)?;
+        Ok(Journal::from_parts(JournalParts {
+            disk: self.disk,
+            settings: self.settings,
+            owner: self.owner,
+            salts: self.salts,
+            segment,
+            older_bytes: reading.older_bytes,
+            end,
+            spares_made: self.spares_made,
+        }))
+    }
+
+    /// Writes a segment's whole batches into a new file, adds a seal if the last is none, and puts the file in the
+    /// place of the old one. It is durable when this returns.
+    fn rewrite(
+        &mut self,
+        scanned: ScannedSegment,
+    ) -> Result<(OpenSegment, JournalEnd), JournalError> {
+        let mut end = scanned.begin;
+        end.place = FIRST_PLACE;
+        let salt = self.salts.draw();
+        let mut bytes = scanned.segment.bytes;
+        bytes.truncate(scanned.end.place as usize * SECTOR_BYTES);
+        while end.place < scanned.end.place {
+            let from = end.place as usize * SECTOR_BYTES;
+            end = salt_anew(&mut bytes[from..], salt, end);
+        }
+        if !end.is_sealed {
+            end = push_seal(&mut bytes, salt, end);
+        }
+        // Room for one more batch, however short, and an end marker.
+        let sectors_needed = u64::from(end.place + 2 * BLOCK_SECTORS);
+        let bytes_needed = sectors_needed * SECTOR_BYTES as u64;
+        let header = SegmentHeader {
+            bytes: scanned.segment.header.bytes.max(bytes_needed),
+            salt,
+            salt_before: None,
+            ..scanned.segment.header
+        };
+        self.spares_made += 1;
+        let segment = Spare::make(&*self.disk, spare_name(self.spares_made), header.bytes)?
+            .become_segment(&self.disk, header, &bytes[BLOCK_BYTES..])?;
+        Ok((segment, end))
+    }
+}
+
+/// Labels the batch at the front of `bytes`, which follows `end`, under another salt. Returns where it ends.
+fn salt_anew(bytes: &mut [u8], salt: u64, end: JournalEnd) -> JournalEnd {
+    let header = BatchHeader::decode(&bytes[SECTOR_HEADER_BYTES..SECTOR_BYTES])
+        .expect("the scan found this batch whole");
+    let at = BatchPlace {
+        serial: end.serial.next(),
+        place: end.place,
+        salt,
+        chain: end.chain,
+        oldest_segment: header.oldest_segment,
+    };
+    let batch = &mut bytes[..header.sectors() as usize * SECTOR_BYTES];
+    JournalEnd {
+        serial: at.serial,
+        chain: seal_batch(batch, header, at),
+        place: at.place + header.sectors(),
+        is_sealed: header.kind != BatchKind::Records,
+        oldest_segment: header.oldest_segment,
+        state: header.state,
+    }
+}
+
+fn push_seal(bytes: &mut Vec<u8>, salt: u64, end: JournalEnd) -> JournalEnd {
+    let at = BatchPlace {
+        serial: end.serial.next(),
+        place: end.place,
+        salt,
+        chain: end.chain,
+        oldest_segment: end.oldest_segment,
+    };
+    let mut builder = BatchBuilder::new();
+    let (seal, chain) = builder.finish(BatchKind::Seal, end.state, at);
+    bytes.extend_from_slice(seal);
+    JournalEnd {
+        serial: at.serial,
+        chain,
+        place: at.place + BLOCK_SECTORS,
+        is_sealed: true,
+        ..end
+    }
+}
+
+fn list(disk: &dyn Disk) -> Result<Vec<String>, JournalError> {
+    disk.list()
+        .map_err(|source| JournalError::disk(DiskAction::List, "the journal", source))
+}
+
+fn segment_numbers(names: &[String]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Reads a segment and its header. A file that may not be read is an error that a person mends; one that cannot be
+/// read is damage.
+fn read_segment(disk: &dyn Disk, number: u64) -> Result<SegmentBytes, Trouble> {
+    let name = segment_name(number);
+    let bytes = match disk.read(&name, SEGMENT_BYTES_LIMIT) {
+        Ok(bytes) => bytes,
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(JournalError::disk(DiskAction::Read, &name, source).into());
+        }
+        Err(source) => return Err(damaged_file(name, format!("cannot be read: {source}")).into()),
+    };
+    match SegmentHeader::decode(&bytes) {
+        Ok(header) => Ok(SegmentBytes {
+            name,
+            header,
+            bytes,
+        }),
+        Err(BadHeader::NewerVersion(found)) => Err(JournalError::NewerVersion {
+            file: name,
+            found,
+            newest: FORMAT_VERSION,
+        }
+        .into()),
+        Err(BadHeader::Damaged) => Err(damaged_file(name, "no segment header".to_owned()).into()),
+    }
+}
+
+fn check_replica(segment: &SegmentBytes, owner: Owner) -> Result<(), JournalError> {
+    let found = segment.header.owner.replica;
+    if found == owner.replica {
+        return Ok(());
+    }
+    Err(JournalError::OtherReplica {
+        file: segment.name.clone(),
+        found,
+        expected: owner.replica,
+    })
+}
+
+fn check_header(segment: &SegmentBytes, owner: Owner, number: u64) -> Result<(), Damage> {
+    let header = &segment.header;
+    let bytes = segment.bytes.len() as u64;
+    let why = if header.owner.incarnation != owner.incarnation {
+        format!(
+            "belongs to incarnation {}, this is {}",
+            header.owner.incarnation, owner.incarnation
+        )
+    } else if header.number != number {
+        format!("says that it is segment {}", header.number)
+    } else if header.bytes != bytes {
+        format!("is {bytes} bytes long and should be {}", header.bytes)
+    } else if !bytes.is_multiple_of(BLOCK_BYTES as u64) || bytes < 2 * BLOCK_BYTES as u64 {
+        format!("is {bytes} bytes long, which no segment is")
+    } else {
+        return Ok(());
+    };
+    Err(damaged_file(segment.name.clone(), why))
+}
+
+fn missing(number: u64) -> Damage {
+    damaged_file(segment_name(number), "is missing".to_owned())
+}
+
+fn damaged_file(file: String, why: String) -> Damage {
+    Damage {
+        file,
+        offset: 0,
+        why,
+    }
+}

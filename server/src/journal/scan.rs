@@ -1,0 +1,155 @@
+//! Reading one segment: which batches are whole, and whether what follows them is torn, untouched or damaged.
+//!
+//! Safe on arbitrary bytes: it neither panics nor allocates more than the segment is long. It writes nothing.
+
+use super::Serial;
+use super::batch::{BatchHeader, BatchKind, decode_records};
+use super::disk::SECTOR_BYTES;
+use super::error::Damage;
+use super::open::Replay;
+use super::sector::{SECTOR_HEADER_BYTES, SectorLabel, fold_checksum, is_as_before, verify_sector};
+use super::segment::{FIRST_PLACE, SegmentHeader};
+use super::writer::JournalEnd;
+
+/// What a scan found behind the whole batches of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// An end marker: the journal goes on in the next segment.
+    Closed,
+    /// Nothing was ever written there.
+    Untouched,
+    /// A batch that was being written when the process or the machine stopped.
+    Torn,
+}
+
+/// A segment as it was read, its header parsed and found to tell the file's true length.
+#[derive(Debug)]
+pub(super) struct SegmentBytes {
+    pub(super) name: String,
+    pub(super) header: SegmentHeader,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl SegmentBytes {
+    /// Replays every whole batch after the one at which the journal ended so far, and moves `end` behind the last.
+    /// The end's place is then in this segment.
+    pub(super) fn scan(&self, end: &mut JournalEnd, replay: Replay<'_>) -> Result<Tail, Damage> {
+        end.place = FIRST_PLACE;
+        while end.place < self.header.sectors() {
+            let Some(batch) = self.whole_batch(end)? else {
+                return self.tail(end);
+            };
+            let sectors = self.sectors(end.place, batch.header.sectors());
+            let Some(records) = decode_records(&batch.header, sectors) else {
+                return Err(self.damage(end.place, "records that cannot be read"));
+            };
+            replay(batch.header.state, records);
+            *end = JournalEnd {
+                serial: end.serial.next(),
+                chain: batch.label.checksum,
+                place: end.place + batch.header.sectors(),
+                is_sealed: batch.header.kind != BatchKind::Records,
+                oldest_segment: batch.header.oldest_segment,
+                state: batch.header.state,
+            };
+            if batch.header.kind == BatchKind::EndOfSegment {
+                return Ok(Tail::Closed);
+            }
+        }
+        Ok(Tail::Untouched)
+    }
+
+    /// Whether no batch was ever written into it.
+    pub(super) fn is_untouched(&self) -> bool {
+        (FIRST_PLACE..self.header.sectors())
+            .all(|place| is_as_before(self.sectors(place, 1), self.header.salt_before))
+    }
+
+    /// The header of the next batch, if all of its sectors are there. Damage if they are and yet are no batch.
+    fn whole_batch(&self, end: &JournalEnd) -> Result<Option<WholeBatch>, Damage> {
+        let serial = end.serial.next();
+        let Some((label, header)) = self.batch_header(end.place, serial)? else {
+            return Ok(None);
+        };
+        if header.chain != end.chain {
+            return Err(self.damage(end.place, "a batch that does not follow the one before it"));
+        }
+        let mut digest = 0;
+        for place in end.place + 1..end.place + header.sectors() {
+            let Some(label) = self.sector_of(place, serial) else {
+                return Ok(None);
+            };
+            digest = fold_checksum(digest, label.checksum);
+        }
+        if header.digest != digest {
+            return Err(self.damage(end.place, "a batch of sectors that do not belong together"));
+        }
+        Ok(Some(WholeBatch { label, header }))
+    }
+
+    /// The header of the batch `serial` at `place`; `None` if its sector does not verify.
+    fn batch_header(
+        &self,
+        place: u32,
+        serial: Serial,
+    ) -> Result<Option<(SectorLabel, BatchHeader)>, Damage> {
+        let Some(label) = self.sector_of(place, serial) else {
+            return Ok(None);
+        };
+        let payload = &self.sectors(place, 1)[SECTOR_HEADER_BYTES..];
+        let Some(header) = BatchHeader::decode(payload) else {
+            return Err(self.damage(place, "a batch header that cannot be read"));
+        };
+        if header.sectors() > self.header.sectors() - place {
+            return Err(self.damage(place, "a batch longer than its segment"));
+        }
+        Ok(Some((label, header)))
+    }
+
+    /// Judges what follows the last whole batch (RULES R3): see the text of the journal's module.
+    fn tail(&self, end: &JournalEnd) -> Result<Tail, Damage> {
+        let serial = end.serial.next();
+        let batch = self.batch_header(end.place, serial)?;
+        let batch_end = match batch {
+            Some((_, header)) => end.place + header.sectors(),
+            None => self.header.sectors(),
+        };
+        let mut tail = Tail::Untouched;
+        for place in end.place..self.header.sectors() {
+            if is_as_before(self.sectors(place, 1), self.header.salt_before) {
+                continue;
+            }
+            if self.sector_of(place, serial).is_none() {
+                return Err(self.damage(place, "a sector that is neither whole nor untouched"));
+            }
+            if place >= batch_end {
+                return Err(self.damage(place, "a sector beyond the end of its batch"));
+            }
+            tail = Tail::Torn;
+        }
+        Ok(tail)
+    }
+
+    fn sector_of(&self, place: u32, serial: Serial) -> Option<SectorLabel> {
+        verify_sector(self.sectors(place, 1), self.header.salt)
+            .filter(|label| label.place == place && label.serial == serial)
+    }
+
+    pub(super) fn sectors(&self, place: u32, count: u32) -> &[u8] {
+        let from = place as usize * SECTOR_BYTES;
+        &self.bytes[from..from + count as usize * SECTOR_BYTES]
+    }
+
+    fn damage(&self, place: u32, why: &str) -> Damage {
+        Damage {
+            file: self.name.clone(),
+            offset: u64::from(place) * SECTOR_BYTES as u64,
+            why: why.to_owned(),
+        }
+    }
+}
+
+struct WholeBatch {
+    label: SectorLabel,
+    header: BatchHeader,
+}

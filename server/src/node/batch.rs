@@ -1,0 +1,193 @@
+//! What a slot of the store's log holds: the requests that arrived in one turn, with the leader's time.
+//!
+//! ```text
+//! version u8 = 1 | log time in ms u64 | item | item | ...
+//! item: 1 | nonce u64                        open a session
+//!       2 | the write as a client sends it   (see `common`)
+//!       3 | replica u8 | ticket u64          a read, where `--reads log` puts reads through the log
+//! ```
+//! The log holds requests, never results. A follower forwards items in the same bytes.
+
+use common::wire::{FieldReader, put_u64};
+use common::{DecodeError, Write, WriteRef};
+
+/// One request in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item<'a> {
+    OpenSession { nonce: u64 },
+    Write(WriteRef<'a>),
+    Read { replica: u8, ticket: u64 },
+}
+
+/// Appends an item that opens a session.
+pub(crate) fn put_open_session(out: &mut Vec<u8>, nonce: u64) {
+    out.push(OPEN_SESSION);
+    put_u64(out, nonce);
+}
+
+/// Appends an item that writes.
+pub(crate) fn put_write(out: &mut Vec<u8>, write: &Write) {
+    out.push(WRITE);
+    write.encode_into(out);
+}
+
+/// Appends an item that marks the place of a read.
+pub(crate) fn put_read(out: &mut Vec<u8>, replica: u8, ticket: u64) {
+    out.push(READ);
+    out.push(replica);
+    put_u64(out, ticket);
+}
+
+/// Begins a batch; items are appended after it.
+pub(crate) fn begin(log_time_ms: u64) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_u64(&mut out, log_time_ms);
+    out
+}
+
+/// Reads a batch: its log time, and its items one by one.
+///
+/// # Errors
+/// The batch is of another version, or too short to have a time.
+pub(crate) fn open(command: &[u8]) -> Result<(u64, Items<'_>), DecodeError> {
+    let mut fields = FieldReader::new(command);
+    let version = fields.u8("batch version")?;
+    if version != VERSION {
+        return Err(DecodeError::UnknownValue {
+            field: "batch version",
+            value: version.into(),
+            allowed: "1",
+        });
+    }
+    let log_time_ms = fields.u64("log time")?;
+    Ok((
+        log_time_ms,
+        Items {
+            rest: fields.rest(),
+        },
+    ))
+}
+
+/// Items one after the other, as in a batch or a forward.
+#[derive(Clone, Debug)]
+pub(crate) struct Items<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Items<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    fn take(&mut self) -> Result<Item<'a>, DecodeError> {
+        let mut fields = FieldReader::new(self.rest);
+        let item = match fields.u8("item kind")? {
+            OPEN_SESSION => Item::OpenSession {
+                nonce: fields.u64("nonce")?,
+            },
+            WRITE => {
+                let mut rest = fields.rest();
+                let write = WriteRef::decode(&mut rest)?;
+                self.rest = rest;
+                return Ok(Item::Write(write));
+            }
+            READ => Item::Read {
+                replica: fields.u8("replica")?,
+                ticket: fields.u64("ticket")?,
+            },
+            found => {
+                return Err(DecodeError::UnknownValue {
+                    field: "item kind",
+                    value: found.into(),
+                    allowed: "1 to 3",
+                });
+            }
+        };
+        self.rest = fields.rest();
+        Ok(item)
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<Item<'a>, DecodeError>;
+
+    /// The next item; after an error nothing more can be found.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let item = self.take();
+        if item.is_err() {
+            self.rest = &[];
+        }
+        Some(item)
+    }
+}
+
+const VERSION: u8 = 1;
+const OPEN_SESSION: u8 = 1;
+const WRITE: u8 = 2;
+const READ: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use common::{Change, SessionId};
+
+    use super::*;
+
+    fn batch() -> Vec<u8> {
+        let mut batch = begin(0x0102);
+        put_open_session(&mut batch, 7);
+        let write = Write {
+            session: SessionId {
+                revision: 3,
+                nonce: 4,
+            },
+            sequence: 2,
+            floor: 1,
+            after: 0,
+            change: Change::Append {
+                key: b"k".to_vec(),
+                value: b"v".to_vec(),
+            },
+        };
+        put_write(&mut batch, &write);
+        put_read(&mut batch, 4, 9);
+        batch
+    }
+
+    #[test]
+    fn what_is_put_in_comes_out() {
+        let batch = batch();
+        assert_eq!(batch[..9], [1, 0, 0, 0, 0, 0, 0, 1, 2]);
+        let (log_time_ms, items) = open(&batch).unwrap();
+        let items: Vec<_> = items.map(Result::unwrap).collect();
+        assert_eq!(log_time_ms, 0x0102);
+        assert_eq!(items[0], Item::OpenSession { nonce: 7 });
+        assert!(matches!(&items[1], Item::Write(write) if write.sequence == 2));
+        assert_eq!(
+            items[2],
+            Item::Read {
+                replica: 4,
+                ticket: 9
+            }
+        );
+        assert_eq!(items.len(), 3);
+    }
+
+    #[test]
+    fn a_truncated_batch_is_an_error_or_ends_between_items() {
+        let batch = batch();
+        for length in 0..batch.len() {
+            let whole =
+                open(&batch[..length]).is_ok_and(|(_, mut items)| items.all(|item| item.is_ok()));
+            let between = [9, 18, batch.len() - 10].contains(&length);
+            assert_eq!(whole, between, "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        assert!(open(&[2, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! The requests that this replica holds for its clients until the log has answered them (RULES R8).
+//!
+//! They stand in the order in which they came. Each is handed over (proposed here, or forwarded to the leader), and
+//! handed over again, in order, whenever it may have been lost: after a change of leader, a broken link, or too long a
+//! silence. Copies do no harm; apply finds them. A request is let go when it is applied here, or when its time is up.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use common::SessionId;
+
+use super::ConnectionId;
+
+/// What makes two copies the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RequestKey {
+    Write { session: SessionId, sequence: u64 },
+    OpenSession { nonce: u64 },
+    Read { ticket: u64 },
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) connection: ConnectionId,
+    pub(crate) tag: u64,
+}
+
+/// One request with its waiters.
+#[derive(Debug)]
+pub(crate) struct HeldRequest {
+    pub(crate) key: RequestKey,
+    /// Its bytes in the log.
+    pub(crate) item: Vec<u8>,
+    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) deadline_tick: u64,
+    /// When it was last proposed or forwarded; none if never, or if that was in vain.
+    handed_tick: Option<u64>,
+    /// Whether any copy ever left this queue: then its outcome is not known until it is applied (RULES R15).
+    pub(crate) proposed: bool,
+}
+
+/// All requests held.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    requests: BTreeMap<u64, HeldRequest>,
+    by_key: HashMap<RequestKey, u64>,
+    /// Those that are to be handed over, in order.
+    outgoing: BTreeSet<u64>,
+    /// Those that are to be handed over at a later tick: what they wait for had not run.
+    delayed: BTreeSet<(u64, u64)>,
+    next_order: u64,
+    item_bytes: usize,
+}
+
+impl Held {
+    /// How many requests there are.
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// How many bytes they have.
+    pub(crate) fn item_bytes(&self) -> usize {
+        self.item_bytes
+    }
+
+    /// Whether a copy of this request is held: then `waiter` waits with the others.
+    pub(crate) fn join(&mut self, key: RequestKey, waiter: Waiter) -> bool {
+        let Some(order) = self.by_key.get(&key) else {
+            return false;
+        };
+        let request = self
+            .requests
+            .get_mut(order)
+            .expect("a key leads to a request");
+        request.waiters.push(waiter);
+        true
+    }
+
+    /// Holds a request that is not held yet.
+    pub(crate) fn hold(
+        &mut self,
+        key: RequestKey,
+        item: Vec<u8>,
+        waiter: Waiter,
+        deadline_tick: u64,
+    ) {
+        let order = self.next_order;
+        self.next_order += 1;
+        self.item_bytes += item.len();
+        let before = self.by_key.insert(key, order);
+        assert!(before.is_none(), "{key:?} is held twice");
+        let request = HeldRequest {
+            key,
+            item,
+            waiters: vec![waiter],
+            deadline_tick,
+            handed_tick: None,
+            proposed: false,
+        };
+        self.requests.insert(order, request);
+        self.outgoing.insert(order);
+    }
+
+    /// Whether anything is to be handed over.
+    pub(crate) fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Moves the next requests to be handed over into `out`, until it has `bytes_max` bytes or more.
+    pub(crate) fn hand_over(&mut self, now: u64, bytes_max: usize, out: &mut Vec<u8>) {
+        while out.len() < bytes_max {
+            let Some(order) = self.outgoing.pop_first() else {
+                return;
+            };
+            let request = self
+                .requests
+                .get_mut(&order)
+                .expect("what is outgoing is held");
+            request.handed_tick = Some(now);
+            request.proposed = true;
+            out.extend_from_slice(&request.item);
+        }
+    }
+
+    /// The request was applied: lets it go.
+    pub(crate) fn take(&mut self, key: RequestKey) -> Option<HeldRequest> {
+        let order = self.by_key.get(&key).copied()?;
+        Some(self.remove(order))
+    }
+
+    /// The request was applied in vain, because the one before it had not run: it is handed over again at `tick`.
+    pub(crate) fn delay(&mut self, key: RequestKey, tick: u64) {
+        if let Some(&order) = self.by_key.get(&key) {
+            self.delayed.insert((tick, order));
+        }
+    }
+
+    /// Hands over again what was delayed until now.
+    pub(crate) fn release_delayed(&mut self, now: u64) {
+        while let Some(&(tick, order)) = self.delayed.first() {
+            if tick > now {
+                return;
+            }
+            self.delayed.pop_first();
+            if self.requests.contains_key(&order) {
+                self.outgoing.insert(order);
+            }
+        }
+    }
+
+    /// Whatever was handed over may be lost: hands all of it over again, in order.
+    pub(crate) fn hand_over_again(&mut self) {
+        self.delayed.clear();
+        self.outgoing.extend(self.requests.keys());
+        for request in self.requests.values_mut() {
+            request.handed_tick = None;
+        }
+    }
+
+    /// Whether something was handed over before `tick` and is still not applied.
+    pub(crate) fn waits_since(&self, tick: u64) -> bool {
+        self.requests
+            .values()
+            .any(|request| request.handed_tick.is_some_and(|handed| handed < tick))
+    }
+
+    /// Lets go of every request whose time is up.
+    pub(crate) fn expire(&mut self, now: u64) -> Vec<HeldRequest> {
+        self.remove_all_where(|request| now >= request.deadline_tick)
+    }
+
+    /// Lets go of every request.
+    pub(crate) fn take_all(&mut self) -> Vec<HeldRequest> {
+        self.remove_all_where(|_| true)
+    }
+
+    /// Nobody waits on this connection any more. What was never handed over goes with it, if nobody else waits.
+    pub(crate) fn forget_connection(&mut self, connection: ConnectionId) {
+        for request in self.requests.values_mut() {
+            request
+                .waiters
+                .retain(|waiter| waiter.connection != connection);
+        }
+        self.remove_all_where(|request| request.waiters.is_empty() && !request.proposed);
+    }
+
+    fn remove_all_where(&mut self, condition: impl Fn(&HeldRequest) -> bool) -> Vec<HeldRequest> {
+        let orders: Vec<u64> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| condition(request))
+            .map(|(order, _)| *order)
+            .collect();
+        orders.into_iter().map(|order| self.remove(order)).collect()
+    }
+
+    fn remove(&mut self, order: u64) -> HeldRequest {
+        let request = self
+            .requests
+            .remove(&order)
+            .expect("only what is held is removed");
+        self.by_key.remove(&request.key);
+        self.outgoing.remove(&order);
+        self.item_bytes -= request.item.len();
+        request
+    }
+}

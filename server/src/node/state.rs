@@ -1,0 +1,243 @@
+//! The replicated state: what the log's commands, applied in order, make of an empty store.
+//!
+//! Apply is deterministic: every replica that applied the same slots has the same state, to the last byte. Whatever can
+//! go wrong here goes wrong on all replicas alike and is an answer; a command that cannot be read means that agreement
+//! or the disk is broken, and stops the process.
+
+use common::{ChangeRef, Outcome, Refusal, SessionId, WriteRef};
+use paxos::{Command, Slot};
+
+use super::batch::{self, Item};
+use super::hash::digest;
+use super::sessions::{Ran, Sessions, Verdict, WriteName};
+use super::store::Store;
+use crate::identity::ClusterSettings;
+
+/// Store, sessions, and the counters beside them.
+#[derive(Debug)]
+pub(crate) struct State {
+    settings: ClusterSettings,
+    pub(crate) store: Store,
+    pub(crate) sessions: Sessions,
+    /// How many changes have been applied.
+    revision: u64,
+    /// The cluster's time, as leaders stamped it; never falls.
+    log_time_ms: u64,
+    /// Every slot below it is applied.
+    applied: Slot,
+    /// The last slot that is a multiple of the hash interval, and the hash of the state there.
+    noted: (Slot, u128),
+}
+
+/// What applying an item came to, for the replica that holds the request.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    SessionOpened {
+        nonce: u64,
+        outcome: Outcome,
+    },
+    Write {
+        session: SessionId,
+        sequence: u64,
+        result: WriteResult,
+    },
+    Read {
+        replica: u8,
+        ticket: u64,
+    },
+}
+
+/// What applying a write came to.
+#[derive(Debug)]
+pub(crate) enum WriteResult {
+    /// It has this answer, now or since earlier.
+    Answered(Outcome),
+    /// The write before it is missing: to be proposed again.
+    NotYet,
+}
+
+impl State {
+    /// Before any slot.
+    pub(crate) fn new(settings: ClusterSettings) -> Self {
+        Self {
+            settings,
+            store: Store::default(),
+            sessions: Sessions::default(),
+            revision: 0,
+            log_time_ms: 0,
+            applied: Slot(0),
+            noted: (Slot(0), 0),
+        }
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(crate) fn log_time_ms(&self) -> u64 {
+        self.log_time_ms
+    }
+
+    pub(crate) fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    pub(crate) fn noted_hash(&self) -> (Slot, u128) {
+        self.noted
+    }
+
+    /// The hash of the state as it stands.
+    pub(crate) fn hash(&self) -> u128 {
+        self.store
+            .hash()
+            .wrapping_add(self.sessions.hash())
+            .wrapping_add(digest(&[4, self.revision, self.log_time_ms]))
+    }
+
+    /// Applies the command of the next slot; `effect` hears of each item in order.
+    ///
+    /// # Panics
+    /// When the slot is not the next one, or the command cannot be read.
+    pub(crate) fn apply(&mut self, slot: Slot, command: &Command, mut effect: impl FnMut(Effect)) {
+        assert!(
+            slot == self.applied,
+            "slot {slot} is to be applied after {}",
+            self.applied
+        );
+        if let Command::Opaque(bytes) = command {
+            let (log_time_ms, items) = batch::open(bytes)
+                .unwrap_or_else(|error| panic!("the command in slot {slot} {error}"));
+            self.log_time_ms = self.log_time_ms.max(log_time_ms);
+            for item in items {
+                let item = item.unwrap_or_else(|error| panic!("an item in slot {slot} {error}"));
+                effect(self.apply_item(&item));
+            }
+        }
+        self.applied = slot.next();
+        if self
+            .applied
+            .0
+            .is_multiple_of(u64::from(self.settings.hash_interval))
+        {
+            self.noted = (self.applied, self.hash());
+        }
+    }
+
+    fn apply_item(&mut self, item: &Item<'_>) -> Effect {
+        match item {
+            Item::OpenSession { nonce } => {
+                let outcome = if self.sessions.len() >= self.settings.sessions_max as usize {
+                    Outcome::Refused(Refusal::Busy {
+                        limit: common::Limit::Sessions,
+                    })
+                } else {
+                    let session = self.sessions.open(self.revision + 1, *nonce);
+                    self.revision += 1;
+                    Outcome::SessionOpened { session }
+                };
+                Effect::SessionOpened {
+                    nonce: *nonce,
+                    outcome,
+                }
+            }
+            Item::Write(write) => Effect::Write {
+                session: write.session,
+                sequence: write.sequence,
+                result: self.apply_write(write),
+            },
+            Item::Read { replica, ticket } => Effect::Read {
+                replica: *replica,
+                ticket: *ticket,
+            },
+        }
+    }
+
+    fn apply_write(&mut self, write: &WriteRef<'_>) -> WriteResult {
+        let name = WriteName {
+            session: write.session,
+            sequence: write.sequence,
+            floor: write.floor,
+            after: write.after,
+        };
+        match self.sessions.judge(name) {
+            Verdict::Run => {
+                let ran = self.run(write.change);
+                self.sessions.record(name, ran);
+                WriteResult::Answered(ran.outcome())
+            }
+            Verdict::NotYet => WriteResult::NotYet,
+            verdict => WriteResult::Answered(refusal_or_answer(verdict)),
+        }
+    }
+
+    fn run(&mut self, change: ChangeRef<'_>) -> Ran {
+        if let Some(refused) = self.refuse(change) {
+            return refused;
+        }
+        match change {
+            ChangeRef::Put { key, value } => {
+                self.revision += 1;
+                self.store.put(key, value, self.revision);
+                Ran::Put {
+                    revision: self.revision,
+                }
+            }
+            ChangeRef::Append { key, value } => {
+                self.revision += 1;
+                let length = self.store.append(key, value, self.revision);
+                Ran::Appended {
+                    revision: self.revision,
+                    length,
+                }
+            }
+            ChangeRef::Delete { key } => {
+                let existed = self.store.delete(key);
+                self.revision += u64::from(existed);
+                Ran::Deleted {
+                    revision: self.revision,
+                    existed,
+                }
+            }
+        }
+    }
+
+    /// The limits that depend on what is stored. They belong to the cluster, so all replicas refuse alike (SPEC C5).
+    fn refuse(&self, change: ChangeRef<'_>) -> Option<Ran> {
+        let entry = self.store.entry(change.key());
+        let old_bytes = entry.map_or(0, |entry| entry.value.len() as u64);
+        let new_bytes = match change {
+            ChangeRef::Put { value, .. } => value.len() as u64,
+            ChangeRef::Append { value, .. } => old_bytes + value.len() as u64,
+            ChangeRef::Delete { .. } => return None,
+        };
+        let bytes_max = u64::from(self.settings.value_bytes_max);
+        if new_bytes > bytes_max {
+            return Some(Ran::TooLarge {
+                bytes: new_bytes,
+                bytes_max,
+            });
+        }
+        let key_bytes = if entry.is_some() {
+            0
+        } else {
+            change.key().len() as u64
+        };
+        let store_bytes = self.store.bytes() - old_bytes + new_bytes + key_bytes;
+        let bytes_max = self.settings.store_bytes_max;
+        let grows = store_bytes > self.store.bytes();
+        (grows && store_bytes > bytes_max).then_some(Ran::StoreFull { bytes_max })
+    }
+}
+
+/// What a client is told of a write that does not run now.
+pub(crate) fn refusal_or_answer(verdict: Verdict) -> Outcome {
+    match verdict {
+        Verdict::Known(ran) => ran.outcome(),
+        Verdict::Expired => Outcome::Refused(Refusal::SessionExpired),
+        Verdict::Closed => Outcome::Refused(Refusal::Closed),
+        Verdict::TooManyOutstanding => Outcome::Refused(Refusal::TooManyOutstanding {
+            width: super::sessions::SESSION_WIDTH,
+        }),
+        Verdict::Run | Verdict::NotYet => unreachable!("{verdict:?} is nothing to tell a client"),
+    }
+}

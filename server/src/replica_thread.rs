@@ -1,0 +1,404 @@
+//! The thread that owns the node, and with it all replicated state: it alone calls it.
+//!
+//! In each turn it takes all that is there (requests, messages of peers, what became durable, ticks), feeds the node,
+//! handles the node's output in the documented order until there is no more, and then writes once to each peer and
+//! hands one batch of answers to each worker. It polls the peer sockets itself and waits nowhere else.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::Answer;
+use crossbeam_channel::Sender;
+use mio::{Events, Poll};
+use paxos::{Persist, Record, ReplicaId};
+
+use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
+use crate::foreign;
+use crate::mailbox::{Inbox, Mailbox};
+use crate::node::{ConnectionId, Node, NodeOutput};
+use crate::peers::{LinkEvent, Links, PeerMessage};
+use crate::signboard::Signboard;
+use crate::ticker::Ticker;
+use crate::workers::Load;
+
+/// What the thread is given when it starts.
+#[derive(Debug)]
+pub struct ReplicaThread {
+    /// Which replica this is.
+    pub replica: ReplicaId,
+    /// The poll that `inbox` and `links` are registered with.
+    pub poll: Poll,
+    /// Where everybody else's batches arrive.
+    pub inbox: Inbox<Event>,
+    /// The node, as recovery left it.
+    pub node: Node,
+    /// The links to the other replicas.
+    pub links: Links,
+    /// Where answers go, one for each worker.
+    pub workers: Vec<Mailbox<ToWorker>>,
+    /// Where work for the journal goes.
+    pub journal: Sender<Work>,
+    /// How far the journal is when the thread starts.
+    pub durable: Durable,
+    /// Shared with the workers.
+    pub load: Arc<Load>,
+    /// Shared with the workers.
+    pub signboard: Arc<Signboard>,
+}
+
+impl ReplicaThread {
+    /// Runs until [`Event::Stop`], and then until everybody has an answer or a close.
+    pub fn run(self) {
+        let now = Instant::now();
+        let worker_count = self.workers.len();
+        Turning {
+            answers: vec![Vec::new(); worker_count],
+            ticker: Ticker::new(now),
+            ticks: 0,
+            promises: Promises::new(self.durable),
+            link_events: Vec::new(),
+            stopping: None,
+            thread: self,
+        }
+        .run();
+    }
+}
+
+/// The thread at work.
+struct Turning {
+    thread: ReplicaThread,
+    ticker: Ticker,
+    ticks: u64,
+    promises: Promises,
+    link_events: Vec<LinkEvent>,
+    /// What the turn gathered for each worker.
+    answers: Vec<Vec<(ConnectionId, Answer)>>,
+    stopping: Option<Stopping>,
+}
+
+/// The workers are asked to be quiet, so that no request comes after the node's last word.
+struct Stopping {
+    quiet_workers: usize,
+    deadline: Instant,
+}
+
+impl Turning {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        self.show_identity();
+        while !self.may_end() {
+            let timeout = self.timeout();
+            let thread = &mut self.thread;
+            if let Err(error) = thread
+                .inbox
+                .wait(&mut thread.poll, &mut events, Some(timeout))
+            {
+                panic!("the replica thread cannot poll: {error}");
+            }
+            for event in &events {
+                self.thread.links.note_event(event);
+            }
+            self.take_inbox();
+            self.take_links();
+            self.take_ticks();
+            self.take_outputs();
+            self.hand_out();
+        }
+        self.end();
+    }
+
+    fn timeout(&self) -> Duration {
+        if self.thread.links.has_more() && self.promises.has_room() {
+            return Duration::ZERO;
+        }
+        self.ticker.until_next(Instant::now())
+    }
+
+    fn take_inbox(&mut self) {
+        for _ in 0..BATCHES_PER_TURN {
+            let Some(event) = self.thread.inbox.take() else {
+                return;
+            };
+            match event {
+                Event::Clients(batch) => batch
+                    .into_iter()
+                    .for_each(|event| self.take_client_event(event)),
+                Event::Durable(durable) => {
+                    self.thread.node.note_journal_bytes(durable.journal_bytes);
+                    self.promises.note(durable);
+                }
+                Event::Stop => self.begin_to_stop(),
+                Event::WorkerQuiet => {
+                    if let Some(stopping) = &mut self.stopping {
+                        stopping.quiet_workers += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_client_event(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Request {
+                connection,
+                request,
+            } => self.thread.node.client(connection, request),
+            ClientEvent::Closed {
+                connection,
+                requests,
+                bytes,
+            } => {
+                self.thread.node.connection_closed(connection);
+                self.thread.load.let_go(requests, bytes);
+            }
+        }
+    }
+
+    /// While the journal is far behind, peers are not read: what they say would only make it fall further behind.
+    fn take_links(&mut self) {
+        if self.promises.has_room() {
+            self.thread
+                .links
+                .receive(Instant::now(), &mut self.link_events);
+        }
+        self.feed_link_events();
+    }
+
+    fn feed_link_events(&mut self) {
+        let replica = self.thread.replica;
+        for event in self.link_events.drain(..) {
+            match event {
+                LinkEvent::Up(peer) => self.thread.node.link(peer, true),
+                LinkEvent::Down(peer) => self.thread.node.link(peer, false),
+                LinkEvent::Message { from, message } => {
+                    trace(from, replica, &message);
+                    self.thread.node.peer(from, message);
+                }
+            }
+        }
+    }
+
+    fn take_ticks(&mut self) {
+        for _ in 0..self.ticker.take_due(Instant::now()) {
+            self.thread.node.tick();
+            self.ticks += 1;
+            if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
+                foreign::report_suppressed();
+            }
+        }
+    }
+
+    /// Handles outputs until there are no more: one that this replica sends to itself causes another.
+    fn take_outputs(&mut self) {
+        loop {
+            self.keep_promises();
+            let output = self.thread.node.take_output();
+            if output.is_empty() {
+                return;
+            }
+            self.handle(output);
+        }
+    }
+
+    fn handle(&mut self, output: NodeOutput) {
+        let NodeOutput {
+            identity,
+            persist,
+            send,
+            send_when_durable,
+            answers,
+        } = output;
+        if let Some(identity) = identity {
+            self.promises.hand_over(IDENTITY_BYTES);
+            self.give_journal(Work::Identity(identity));
+            self.show_identity();
+        }
+        if let Some(persist) = persist {
+            self.promises.hand_over(persist_bytes(&persist));
+            self.give_journal(Work::Persist(persist));
+        }
+        for (to, message) in send {
+            trace(self.thread.replica, to, &message);
+            self.thread.links.send(to, 0, &message);
+        }
+        self.promises.make(send_when_durable);
+        for (connection, answer) in answers {
+            self.answers[usize::from(connection.worker)].push((connection, answer));
+        }
+    }
+
+    /// If the journal thread is gone, it has said why and the process is about to end: nothing may leave any more.
+    fn give_journal(&self, work: Work) {
+        if self.thread.journal.send(work).is_err() {
+            log::debug!("the journal thread is gone");
+        }
+    }
+
+    /// Sends what was to wait for the disk and need not any longer.
+    fn keep_promises(&mut self) {
+        let replica = self.thread.replica;
+        let rests_on = self.promises.durable.serial.0;
+        while let Some((to, message)) = self.promises.take_kept() {
+            trace(replica, to, &message);
+            if to == replica {
+                self.thread.node.peer(replica, message);
+            } else {
+                self.thread.links.send(to, rests_on, &message);
+            }
+        }
+    }
+
+    /// What the turn gathered leaves: one write for each peer, one batch for each worker.
+    fn hand_out(&mut self) {
+        self.thread.links.flush(&mut self.link_events);
+        for (worker, answers) in self.thread.workers.iter().zip(&mut self.answers) {
+            if !answers.is_empty() {
+                worker.send(ToWorker::Answers(std::mem::take(answers)));
+            }
+        }
+        let leader = self.thread.node.leader();
+        self.thread
+            .signboard
+            .show_leader(leader.map(|leader| leader.0));
+    }
+
+    fn show_identity(&mut self) {
+        let identity = self.thread.node.identity();
+        let cluster = identity
+            .founding
+            .as_ref()
+            .map_or(0, |founding| founding.cluster);
+        let incarnation = identity.incarnation;
+        self.thread.signboard.show_cluster(cluster);
+        self.thread.links.set_identity(cluster, incarnation);
+    }
+
+    fn begin_to_stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        for worker in &self.thread.workers {
+            worker.send(ToWorker::Quiesce);
+        }
+        self.stopping = Some(Stopping {
+            quiet_workers: 0,
+            deadline: Instant::now() + QUIET_WAIT_MAX,
+        });
+    }
+
+    fn may_end(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| {
+            stopping.quiet_workers == self.thread.workers.len()
+                || Instant::now() >= stopping.deadline
+        })
+    }
+
+    /// Everybody who waits is answered; then all others are told to finish.
+    fn end(mut self) {
+        self.thread.node.stop();
+        self.take_outputs();
+        self.hand_out();
+        for worker in &self.thread.workers {
+            worker.send(ToWorker::Finish);
+        }
+        self.give_journal(Work::Finish);
+    }
+}
+
+/// Messages that claim that something is durable, and how far the journal is.
+struct Promises {
+    /// Pieces of work that the journal was given.
+    handed: u64,
+    durable: Durable,
+    /// Messages by the piece of work that must be durable before they leave.
+    waiting: VecDeque<(u64, VecDeque<(ReplicaId, PeerMessage)>)>,
+    /// What each piece of work that is not durable takes, in bytes, and all of them.
+    sizes: VecDeque<usize>,
+    backlog_bytes: usize,
+}
+
+impl Promises {
+    fn new(durable: Durable) -> Self {
+        Self {
+            handed: durable.work,
+            durable,
+            waiting: VecDeque::new(),
+            sizes: VecDeque::new(),
+            backlog_bytes: 0,
+        }
+    }
+
+    /// The journal was given a piece of work of so many bytes.
+    fn hand_over(&mut self, bytes: usize) {
+        self.handed += 1;
+        self.sizes.push_back(bytes);
+        self.backlog_bytes += bytes;
+    }
+
+    /// The journal came so far.
+    fn note(&mut self, durable: Durable) {
+        for _ in self.durable.work..durable.work {
+            let bytes = self.sizes.pop_front();
+            self.backlog_bytes -= bytes.expect("only work that was handed over becomes durable");
+        }
+        self.durable = durable;
+    }
+
+    /// These are to leave when all that was handed over so far is durable.
+    fn make(&mut self, messages: Vec<(ReplicaId, PeerMessage)>) {
+        if messages.is_empty() {
+            return;
+        }
+        match self.waiting.back_mut() {
+            Some((handed, waiting)) if *handed == self.handed => waiting.extend(messages),
+            _ => self.waiting.push_back((self.handed, messages.into())),
+        }
+    }
+
+    /// The next message that may leave.
+    fn take_kept(&mut self) -> Option<(ReplicaId, PeerMessage)> {
+        loop {
+            let (handed, messages) = self.waiting.front_mut()?;
+            if *handed > self.durable.work {
+                return None;
+            }
+            if let Some(message) = messages.pop_front() {
+                return Some(message);
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Whether the journal keeps up.
+    fn has_room(&self) -> bool {
+        self.backlog_bytes < BACKLOG_BYTES_MAX
+    }
+}
+
+/// What the journal will write for it, within a few bytes a record.
+fn persist_bytes(persist: &Persist) -> usize {
+    let record_bytes = |record: &Record| match record {
+        Record::Accepted { command, .. } | Record::Learned { command, .. } => command.size_bytes(),
+    };
+    persist.records.iter().map(record_bytes).sum()
+}
+
+/// Messages in the notation of the golden scripts.
+fn trace(from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
+    match message {
+        PeerMessage::Agreement(message) => log::trace!("{from} -> {to} {message}"),
+        other => log::trace!("{from} -> {to} {other:?}"),
+    }
+}
+
+/// The founding record is far smaller.
+const IDENTITY_BYTES: usize = 4_096;
+const EVENTS_PER_TURN: usize = 256;
+/// More than the threads that send; so a turn takes all that is there unless somebody sends without end.
+const BATCHES_PER_TURN: usize = 256;
+const TICKS_PER_REPORT: u64 = 100;
+/// Work that may wait for the journal: about a second of a fast disk.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// Workers turn in far less, unless the machine is overloaded.
+const QUIET_WAIT_MAX: Duration = Duration::from_millis(300);

@@ -1,0 +1,317 @@
+//! One replica's server: opens what it needs, starts the threads, connects them, and stops them again.
+//!
+//! It is the only place that knows all parts. The binary starts one of it; a test may start several.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use common::WireLimits;
+use mio::{Poll, Token};
+use paxos::ReplicaId;
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::events::{Durable, Event};
+use crate::identity::{ClusterSettings, Identity, IdentityError};
+use crate::journal::{
+    Disk, FileDisk, FileDiskError, JournalSettings, Storage, StorageError, StorageSettings,
+};
+use crate::journal_thread::{Fatal, JournalThread};
+use crate::mailbox::{Mailbox, mailbox};
+use crate::node::{Node, NodeSettings, Recovery};
+use crate::peers::{Links, LinksSettings};
+use crate::replica_thread::ReplicaThread;
+use crate::ticker::TICK;
+use crate::workers::{Workers, WorkersSettings};
+
+/// Sockets that listen already.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub clients: TcpListener,
+    /// For the other replicas; `None` if there are none.
+    pub peers: Option<TcpListener>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    client_address: SocketAddr,
+    peer_address: Option<SocketAddr>,
+    mailbox: Mailbox<Event>,
+    replica_thread: JoinHandle<()>,
+    journal_thread: JournalThread,
+    workers: Workers,
+}
+
+/// Why a server does not start. Each is a sentence for whoever started it.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The port is taken, or the address is none of this machine's.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] FileDiskError),
+    /// What the directory holds cannot be used.
+    #[error("cannot use the files in {}: {source}", path.display())]
+    Storage {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: StorageError,
+    },
+    /// The cluster was founded with another limit for values.
+    #[error(
+        "--value-bytes-max {given} differs from {founded}, with which this cluster was founded; it cannot change"
+    )]
+    ValueBytes {
+        /// What this start says.
+        given: u32,
+        /// What the founding said.
+        founded: u32,
+    },
+    /// The system has no thread or descriptor left.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Listeners {
+    /// Listens as the configuration says.
+    ///
+    /// # Errors
+    /// [`ServerError::Listen`].
+    pub fn bind(config: &Config) -> Result<Self, ServerError> {
+        let peers = config.peer_listen_address();
+        Ok(Self {
+            clients: listen(&config.client_address)?,
+            peers: peers.map(listen).transpose()?,
+        })
+    }
+}
+
+impl Server {
+    /// Opens the directory, replays the journal, and serves. `fatal` ends the process when the disk fails.
+    ///
+    /// # Errors
+    /// See [`ServerError`]. Nothing runs then.
+    pub fn start(config: &Config, listeners: Listeners, fatal: Fatal) -> Result<Self, ServerError> {
+        let client_address = listeners.clients.local_addr()?;
+        let peer_address = match &listeners.peers {
+            Some(listener) => Some(listener.local_addr()?),
+            None => None,
+        };
+        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&config.data)?);
+        let Opened {
+            storage,
+            recovery,
+            cluster,
+        } = open_storage(config, &disk)?;
+        let birth = rand::random();
+        let poll = Poll::new()?;
+        let (outside, inbox) = mailbox(poll.registry(), BELL)?;
+        let links = make_links(config, cluster, birth, listeners.peers, &poll)?;
+        let durable = durable_at_start(&storage);
+        let settings = node_settings(config, cluster, birth);
+        let mut node = Node::new(settings, storage.identity, recovery, storage.blank);
+        node.note_journal_bytes(durable.journal_bytes);
+        let journal_thread = JournalThread::start(storage.journal, disk, outside.clone(), fatal)?;
+        let settings = workers_settings(config, cluster);
+        let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
+        let thread = ReplicaThread {
+            replica: config.replica,
+            poll,
+            inbox,
+            node,
+            links,
+            workers: workers.mailboxes(),
+            journal: journal_thread.work(),
+            durable,
+            load: settings.load,
+            signboard: settings.signboard,
+        };
+        let replica_thread = thread::Builder::new()
+            .name("replica".to_owned())
+            .spawn(move || thread.run())?;
+        Ok(Self {
+            client_address,
+            peer_address,
+            mailbox: outside,
+            replica_thread,
+            journal_thread,
+            workers,
+        })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where the other replicas connect, if there are any.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_address
+    }
+
+    /// Answers what is held, seals the journal, closes all connections, and waits for all threads: within about a
+    /// second, unless the disk stands still.
+    ///
+    /// # Panics
+    /// When one of the threads did.
+    pub fn stop(self) {
+        self.mailbox.send(Event::Stop);
+        if let Err(panic) = self.replica_thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+        self.workers.join();
+        self.journal_thread.join();
+    }
+}
+
+/// What the directory held.
+struct Opened {
+    storage: Storage,
+    recovery: Recovery,
+    cluster: ClusterSettings,
+}
+
+/// Opens the directory's files and replays them, under the settings of the cluster that they belong to.
+fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerError> {
+    let failed = |source| ServerError::Storage {
+        path: config.data.clone(),
+        source,
+    };
+    let cluster = cluster_settings(config, disk)?;
+    let settings = StorageSettings {
+        replica: config.replica,
+        members: member_ids(config),
+        journal: JournalSettings::default(),
+    };
+    let mut recovery = Recovery::new(cluster);
+    let storage = Storage::open(disk, &settings, &mut rand::random, &mut |state, records| {
+        recovery.batch(state, records);
+    })
+    .map_err(failed)?;
+    if let Some(torn) = &storage.torn {
+        log::info!("the journal ended in the middle of a batch that nobody was told of: {torn:?}");
+    }
+    if let Some(damage) = &storage.damage {
+        log::error!("{damage}");
+    }
+    log::info!("the files are those of {}", storage.identity);
+    Ok(Opened {
+        storage,
+        recovery,
+        cluster,
+    })
+}
+
+/// A founded cluster's settings are fixed; those of one that is to be founded come from the command line.
+fn cluster_settings(config: &Config, disk: &Arc<dyn Disk>) -> Result<ClusterSettings, ServerError> {
+    let founding = match Identity::load(&**disk) {
+        Ok(identity) => identity.and_then(|identity| identity.founding),
+        // Opening the storage sees the damage too, and knows what to do.
+        Err(IdentityError::Damaged { .. }) => None,
+        Err(error) => {
+            return Err(ServerError::Storage {
+                path: config.data.clone(),
+                source: error.into(),
+            });
+        }
+    };
+    let mut settings = founding
+        .as_ref()
+        .map(|founding| founding.settings)
+        .unwrap_or_default();
+    let Some(given) = config.value_bytes_max else {
+        return Ok(settings);
+    };
+    if founding.is_some() && settings.value_bytes_max != given {
+        return Err(ServerError::ValueBytes {
+            given,
+            founded: settings.value_bytes_max,
+        });
+    }
+    settings.value_bytes_max = given;
+    Ok(settings)
+}
+
+fn make_links(
+    config: &Config,
+    cluster: ClusterSettings,
+    birth: u64,
+    listener: Option<TcpListener>,
+    poll: &Poll,
+) -> io::Result<Links> {
+    let settings = LinksSettings {
+        replica: config.replica,
+        members: config.members.clone(),
+        cluster_settings: cluster,
+        birth,
+        first_token: BELL.0 + 1,
+    };
+    let listener = listener.map(to_mio).transpose()?;
+    Links::new(settings, listener, poll.registry().try_clone()?)
+}
+
+fn durable_at_start(storage: &Storage) -> Durable {
+    Durable {
+        work: 0,
+        serial: storage.journal.last_serial(),
+        journal_bytes: storage.journal.disk_bytes(),
+    }
+}
+
+fn workers_settings(config: &Config, cluster: ClusterSettings) -> WorkersSettings {
+    WorkersSettings {
+        replica: config.replica.0,
+        count: config.workers,
+        limits: WireLimits::for_value_bytes_max(cluster.value_bytes_max),
+        connections_max: config.connections_max,
+        load: Arc::default(),
+        signboard: Arc::default(),
+    }
+}
+
+fn node_settings(config: &Config, cluster: ClusterSettings, birth: u64) -> NodeSettings {
+    let ticks = config.no_quorum_after.as_millis() / TICK.as_millis();
+    NodeSettings {
+        replica: config.replica,
+        members: member_ids(config),
+        cluster,
+        no_quorum_after_ticks: u64::try_from(ticks).unwrap_or(u64::MAX),
+        reads_through_log: config.reads_through_log,
+        birth,
+    }
+}
+
+fn member_ids(config: &Config) -> Vec<ReplicaId> {
+    config.members.iter().map(|member| member.id).collect()
+}
+
+/// Listens at the first address of a name that can be listened at.
+fn listen(address: &str) -> Result<TcpListener, ServerError> {
+    let failed = |source| ServerError::Listen {
+        address: address.to_owned(),
+        source,
+    };
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
+    TcpListener::bind(addresses.as_slice()).map_err(failed)
+}
+
+fn to_mio(listener: TcpListener) -> io::Result<mio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    Ok(mio::net::TcpListener::from_std(listener))
+}
+
+const BELL: Token = Token(0);

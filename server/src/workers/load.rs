@@ -1,0 +1,95 @@
+//! What all workers and the replica thread count together: connections, and the requests that wait for an answer.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use common::Limit;
+
+/// The counters. All are estimates within a few requests: they are limits, not accounts.
+#[derive(Debug, Default)]
+pub struct Load {
+    connections: AtomicUsize,
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Requests that wait for an answer, of all clients together. At 20,000 requests a second, which two cores do, the
+/// last of them waits less than a second; whoever comes after them is better told to ask elsewhere.
+pub const REQUESTS_HELD_MAX: u64 = 16_384;
+
+/// What those requests may take together, in bytes: 16 values of the ordinary greatest length.
+pub const REQUEST_BYTES_HELD_MAX: u64 = 128 << 20;
+
+impl Load {
+    /// Takes in a request of `bytes`, if the limits allow it.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub fn take_in(&self, bytes: u64) -> Result<(), Limit> {
+        if self.requests.load(Ordering::Relaxed) >= REQUESTS_HELD_MAX {
+            return Err(Limit::RequestsHeld);
+        }
+        if self.bytes.load(Ordering::Relaxed) >= REQUEST_BYTES_HELD_MAX {
+            return Err(Limit::BytesHeld);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Lets go of answered requests, or of those of a connection that is gone.
+    pub fn let_go(&self, requests: u64, bytes: u64) {
+        self.requests.fetch_sub(requests, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts one more connection, if there are fewer than `connections_max`.
+    #[must_use]
+    pub fn connect(&self, connections_max: usize) -> bool {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= connections_max {
+            self.disconnect();
+        }
+        before < connections_max
+    }
+
+    /// Counts one connection less.
+    pub fn disconnect(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many requests wait for an answer, and how many bytes they take.
+    #[must_use]
+    pub fn held(&self) -> (u64, u64) {
+        (
+            self.requests.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beyond_a_limit_is_refused_until_something_is_let_go() {
+        let load = Load::default();
+        for _ in 0..REQUESTS_HELD_MAX {
+            load.take_in(1).unwrap();
+        }
+        assert_eq!(load.take_in(1), Err(Limit::RequestsHeld));
+        load.let_go(2, 2);
+        load.take_in(REQUEST_BYTES_HELD_MAX).unwrap();
+        assert_eq!(load.take_in(1), Err(Limit::BytesHeld));
+        assert!(load.connect(1));
+        assert!(!load.connect(1));
+        load.disconnect();
+        assert!(load.connect(1));
+    }
+}

@@ -1,0 +1,452 @@
+//! A disk in memory that fails as real ones do, from a seed: it loses and tears what was not synced, forgets names that
+//! were not made durable, stops at any step, fails any step, flips bits, and drops and truncates files.
+//!
+//! It is a [`Disk`] like the real one, so that journal and identity run on it unchanged. A [`FaultyDisk`] is one
+//! machine's disk: [`FaultyDisk::crash`] takes the machine down, and what the process before still holds of it is dead.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use kvpaxos_server::journal::{BLOCK_BYTES, Disk, DiskFile, SECTOR_BYTES};
+use parking_lot::Mutex;
+
+/// Random numbers that are the same for the same seed, everywhere and for ever (splitmix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// Below `end`, which is not 0.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.draw() % end
+    }
+
+    pub(crate) fn chance(&mut self, one_in: u64) -> bool {
+        self.below(one_in) == 0
+    }
+}
+
+/// What happens at a step that was marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The step is not done, and neither is any after it, until [`FaultyDisk::crash`].
+    Stop,
+    /// The step is not done, with this error. A write may have been done in part.
+    Fail(io::ErrorKind),
+    /// The step reports success and has done nothing: a lie.
+    Lie,
+}
+
+/// A disk of one machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FaultyDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<FileId, FileState>,
+    next_file: FileId,
+    /// What names mean now.
+    names: BTreeMap<String, FileId>,
+    /// What names mean for sure after a crash, but for `name_changes`.
+    durable_names: BTreeMap<String, FileId>,
+    /// Since the last sync of the directory.
+    name_changes: Vec<NameChange>,
+    /// How many crashes there were: a handle of an earlier life is dead.
+    life: u64,
+    steps: u64,
+    fault: Option<(u64, Fault)>,
+    is_stopped: bool,
+}
+
+type FileId = u64;
+
+#[derive(Debug, Default)]
+struct FileState {
+    /// As the process sees it.
+    content: Vec<u8>,
+    /// Sectors as they were at the last sync, for those that were written since.
+    before: BTreeMap<usize, Vec<u8>>,
+    /// The length is not durable: after a crash the file may be empty.
+    is_new: bool,
+    /// Reading fails.
+    is_unreadable: bool,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Give(String, FileId),
+    Rename(String, String, FileId),
+    Remove(String, FileId),
+}
+
+impl FaultyDisk {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Marks the `after`-th step from now on: 0 is the next one. One mark at a time.
+    pub(crate) fn plan(&self, after: u64, fault: Fault) {
+        let mut state = self.state.lock();
+        state.fault = Some((state.steps + after, fault));
+    }
+
+    /// How many steps were taken in all lives.
+    pub(crate) fn steps(&self) -> u64 {
+        self.state.lock().steps
+    }
+
+    /// Whether a [`Fault::Stop`] has come about.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.lock().is_stopped
+    }
+
+    /// The machine loses power and comes up again: of each sector that was not synced, and of each name that was not
+    /// made durable, either the old or the new is there.
+    pub(crate) fn crash(&self, rng: &mut Rng) {
+        let mut state = self.state.lock();
+        state.begin_life();
+        state.fault = None;
+        let changes = std::mem::take(&mut state.name_changes);
+        let fate = rng.below(4);
+        for change in changes {
+            if survives(fate, rng) {
+                apply(&mut state.durable_names, change);
+            }
+        }
+        state.names = state.durable_names.clone();
+        for file in state.files.values_mut() {
+            file.lose(rng);
+        }
+        state.drop_nameless();
+    }
+
+    /// The process is killed, the machine stays up: everything that was written is seen by the next process, and is
+    /// not more durable than before. A step that is marked stays so.
+    pub(crate) fn kill(&self) {
+        self.state.lock().begin_life();
+    }
+
+    /// The names of all files.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.state.lock().names.keys().cloned().collect()
+    }
+
+    pub(crate) fn content(&self, name: &str) -> Vec<u8> {
+        self.state.lock().file(name).content.clone()
+    }
+
+    /// Replaces the content of a file, durably.
+    pub(crate) fn set_content(&self, name: &str, content: Vec<u8>) {
+        let mut state = self.state.lock();
+        let file = state.file(name);
+        file.content = content;
+        file.before.clear();
+    }
+
+    pub(crate) fn flip_bit(&self, name: &str, bit: usize) {
+        let mut state = self.state.lock();
+        let file = state.file(name);
+        file.content[bit / 8] ^= 1 << (bit % 8);
+    }
+
+    /// Makes a file unreadable.
+    pub(crate) fn spoil(&self, name: &str) {
+        self.state.lock().file(name).is_unreadable = true;
+    }
+
+    /// Drops a file, durably.
+    pub(crate) fn drop_file(&self, name: &str) {
+        let mut state = self.state.lock();
+        state.names.remove(name);
+        state.durable_names.remove(name);
+        state.name_changes.clear();
+    }
+
+    /// A copy that shares nothing, as if taken by hand while everything is at rest.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::new();
+        {
+            let state = self.state.lock();
+            let mut copied = copy.state.lock();
+            for (name, id) in &state.names {
+                let file = FileState {
+                    content: state.files[id].content.clone(),
+                    ..FileState::default()
+                };
+                copied.files.insert(*id, file);
+                copied.names.insert(name.clone(), *id);
+            }
+            copied.next_file = state.next_file;
+            copied.durable_names = copied.names.clone();
+        }
+        copy
+    }
+}
+
+fn survives(fate: u64, rng: &mut Rng) -> bool {
+    match fate {
+        0 => true,
+        1 => false,
+        _ => rng.chance(2),
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, FileId>, change: NameChange) {
+    match change {
+        NameChange::Give(name, file) => {
+            names.insert(name, file);
+        }
+        NameChange::Rename(from, to, file) => {
+            if names.get(&from) == Some(&file) {
+                names.remove(&from);
+            }
+            names.insert(to, file);
+        }
+        NameChange::Remove(name, file) => {
+            if names.get(&name) == Some(&file) {
+                names.remove(&name);
+            }
+        }
+    }
+}
+
+impl FileState {
+    /// Takes a write into account that is not yet durable.
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        for place in offset / SECTOR_BYTES..(offset + bytes.len()).div_ceil(SECTOR_BYTES) {
+            let from = place * SECTOR_BYTES;
+            let to = (from + SECTOR_BYTES).min(self.content.len());
+            let before = &self.content[from..to];
+            self.before.entry(place).or_insert_with(|| before.to_vec());
+        }
+        self.content[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn sync(&mut self) {
+        self.before.clear();
+        self.is_new = false;
+    }
+
+    fn lose(&mut self, rng: &mut Rng) {
+        let fate = rng.below(4);
+        for (place, before) in std::mem::take(&mut self.before) {
+            if !survives(fate, rng) {
+                let from = place * SECTOR_BYTES;
+                self.content[from..from + before.len()].copy_from_slice(&before);
+            }
+        }
+        if self.is_new && rng.chance(2) {
+            self.content.clear();
+        }
+        self.is_new = false;
+    }
+}
+
+impl State {
+    fn begin_life(&mut self) {
+        self.life += 1;
+        self.is_stopped = false;
+    }
+
+    fn file(&mut self, name: &str) -> &mut FileState {
+        let id = self.names[name];
+        self.files.get_mut(&id).expect("a name has a file")
+    }
+
+    fn drop_nameless(&mut self) {
+        let names = &self.names;
+        self.files
+            .retain(|id, _| names.values().any(|named| named == id));
+    }
+
+    /// Takes one step. `Ok(false)`: pretend that it was done.
+    fn step(&mut self) -> io::Result<bool> {
+        if self.is_stopped {
+            return Err(io::Error::other("the machine is down"));
+        }
+        let step = self.steps;
+        self.steps += 1;
+        match self.fault {
+            Some((at, fault)) if at == step => {
+                self.fault = None;
+                match fault {
+                    Fault::Stop => {
+                        self.is_stopped = true;
+                        Err(io::Error::other("the machine is down"))
+                    }
+                    Fault::Fail(kind) => Err(kind.into()),
+                    Fault::Lie => Ok(false),
+                }
+            }
+            _ => Ok(true),
+        }
+    }
+
+    fn look_up(&self, name: &str) -> io::Result<FileId> {
+        let found = self.names.get(name).copied();
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        apply(&mut self.names, change.clone());
+        self.name_changes.push(change);
+    }
+
+    /// A new file of zeros, of which neither the name nor the length is durable.
+    fn make(&mut self, name: &str, bytes: usize) -> FileId {
+        let id = self.next_file;
+        self.next_file += 1;
+        let file = FileState {
+            content: vec![0; bytes],
+            is_new: true,
+            ..FileState::default()
+        };
+        self.files.insert(id, file);
+        self.change_name(NameChange::Give(name.to_owned(), id));
+        id
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut state = self.state.lock();
+        state.step()?;
+        Ok(state.names.keys().cloned().collect())
+    }
+
+    fn read(&self, name: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let mut state = self.state.lock();
+        state.step()?;
+        state.look_up(name)?;
+        let file = state.file(name);
+        if file.is_unreadable {
+            return Err(io::Error::other("input/output error"));
+        }
+        if file.content.len() as u64 > bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(file.content.clone())
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.state.lock();
+        state.step()?;
+        let id = state.make(name, usize::try_from(bytes).unwrap());
+        if state.step()? {
+            state.files.get_mut(&id).unwrap().sync();
+        }
+        Ok(Box::new(FaultyFile {
+            disk: self.clone(),
+            id,
+            life: state.life,
+        }))
+    }
+
+    fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.step()?;
+        let id = state.make(name, content.len());
+        if state.step()? {
+            state.files.get_mut(&id).unwrap().write(0, content);
+        }
+        if state.step()? {
+            state.files.get_mut(&id).unwrap().sync();
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.step()? {
+            let file = state.look_up(from)?;
+            state.change_name(NameChange::Rename(from.to_owned(), to.to_owned(), file));
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.step()? {
+            let file = state.look_up(name)?;
+            state.change_name(NameChange::Remove(name.to_owned(), file));
+        }
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if state.step()? {
+            state.durable_names = state.names.clone();
+            state.name_changes.clear();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    disk: FaultyDisk,
+    id: FileId,
+    life: u64,
+}
+
+impl FaultyFile {
+    fn with<T>(
+        &self,
+        act: impl FnOnce(&mut FileState, io::Result<bool>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = self.disk.state.lock();
+        if state.life != self.life {
+            return Err(io::Error::other("this process is dead"));
+        }
+        if state.is_stopped {
+            return Err(io::Error::other("the machine is down"));
+        }
+        let step = state.step();
+        let file = state.files.get_mut(&self.id).expect("an open file lives");
+        act(file, step)
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let aligned = [offset, bytes.len() as u64, bytes.as_ptr().addr() as u64];
+        for number in aligned {
+            assert!(
+                number.is_multiple_of(BLOCK_BYTES as u64),
+                "{number} is not aligned"
+            );
+        }
+        let offset = usize::try_from(offset).unwrap();
+        self.with(|file, step| {
+            // A write that was under way when the machine stopped, or that failed, may have reached some sectors.
+            if !matches!(step, Ok(false)) {
+                file.write(offset, bytes);
+            }
+            step.map(|_| ())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|file, step| {
+            if step? {
+                file.sync();
+            }
+            Ok(())
+        })
+    }
+}

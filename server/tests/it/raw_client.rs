@@ -1,0 +1,123 @@
+//! A client that speaks the protocol without the client library, so that it can also misspeak it.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use common::{
+    Answer, FrameBuffer, Greeting, Hello, Outcome, PROTOCOL_VERSION, Request, ServerFrame,
+    WireLimits,
+};
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct RawClient {
+    stream: TcpStream,
+    incoming: FrameBuffer,
+}
+
+/// Nothing that is waited for takes so long unless it is broken.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+impl RawClient {
+    /// Connects and says nothing.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        stream.set_write_timeout(Some(WAIT_MAX)).unwrap();
+        Self {
+            stream,
+            incoming: FrameBuffer::new(WireLimits::default().frame_bytes_max),
+        }
+    }
+
+    /// Connects and says hello.
+    pub(crate) fn greeted(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        client.send(&hello());
+        client.hear_greeting();
+        client
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub(crate) fn ask(&mut self, request: &Request) {
+        self.send(&frame(request));
+    }
+
+    /// The next frame; `None` at the end.
+    pub(crate) fn hear(&mut self) -> Option<ServerFrame> {
+        let mut scratch = [0; 65_536];
+        loop {
+            if let Some(payload) = self.incoming.next_frame().unwrap() {
+                return Some(ServerFrame::decode(payload).unwrap());
+            }
+            match self.stream.read(&mut scratch) {
+                Ok(0) => return None,
+                Ok(bytes) => self.incoming.extend(&scratch[..bytes]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("nothing is heard: {error}"),
+            }
+        }
+    }
+
+    pub(crate) fn hear_greeting(&mut self) -> Greeting {
+        match self.hear() {
+            Some(ServerFrame::Greeting(greeting)) => greeting,
+            other => panic!("heard {other:?} instead of a greeting"),
+        }
+    }
+
+    pub(crate) fn hear_answer(&mut self) -> Answer {
+        match self.hear() {
+            Some(ServerFrame::Answer(answer)) => answer,
+            other => panic!("heard {other:?} instead of an answer"),
+        }
+    }
+
+    /// Asks and waits for the answer.
+    pub(crate) fn outcome(&mut self, request: &Request) -> Outcome {
+        self.ask(request);
+        let answer = self.hear_answer();
+        assert_eq!(answer.tag, request.tag());
+        answer.outcome
+    }
+
+    /// Hears nothing but the end.
+    pub(crate) fn assert_end(&mut self) {
+        let heard = self.hear();
+        assert!(heard.is_none(), "heard {heard:?} instead of the end");
+    }
+
+    /// Will send no more, and still listens.
+    pub(crate) fn end_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+/// The bytes of a hello.
+pub(crate) fn hello() -> Vec<u8> {
+    let mut out = Vec::new();
+    Hello {
+        version: PROTOCOL_VERSION,
+        label: "test".into(),
+    }
+    .append_to(&mut out);
+    out
+}
+
+/// The bytes of a request.
+pub(crate) fn frame(request: &Request) -> Vec<u8> {
+    let mut out = Vec::new();
+    request.append_to(&mut out);
+    out
+}
+
+/// A read of `key`.
+pub(crate) fn get(tag: u64, key: &[u8]) -> Request {
+    let key = key.to_vec();
+    Request::Get { tag, key }
+}

@@ -1,0 +1,57 @@
+//! Bugs, planted to test the tests: each is put where the simulator drives the shipped code, so that the code itself has
+//! no place for them.
+
+/// One planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bug {
+    /// Promises and votes leave before they are durable.
+    SentBeforeDurable,
+    /// Every life of a proposer has the same birth, so that it uses ballots again (RULES R2).
+    BallotReused,
+    /// The journal is not told of promises.
+    PromiseNotPersisted,
+    /// A sync reports success and does nothing.
+    SyncSkipped,
+    /// A replica that starts forgets its journal's last batch.
+    LastBatchCut,
+    /// Every vote is counted twice, the second time as another replica's.
+    QuorumOffByOne,
+    /// A follower takes whatever it accepted below the leader's watermark as chosen (RULES R6).
+    WatermarkAcrossBallots,
+    /// A leader releases reads without asking anybody.
+    LeaderReadsAlone,
+    /// An echo of an earlier round counts for the present one (RULES R10).
+    EchoReused,
+    /// A promise does not say what was accepted.
+    PromiseWithoutAccepted,
+    /// An acceptor takes an Accept of a lower ballot for one of the ballot that it promised.
+    LowerBallotAccepted,
+    /// A session remembers only its highest number (RULES R8).
+    HighestNumberSessions,
+    /// Writes do not say which one they follow (RULES R8).
+    WritesUnordered,
+    /// A read does not wait for the writes before it on its connection (RULES R9).
+    ReadOvertakesWrite,
+    /// A retry is a new request.
+    RetryIsNew,
+}
+
+impl Bug {
+    pub(super) const ALL: [Self; 15] = [
+        Self::SentBeforeDurable,
+        Self::BallotReused,
+        Self::PromiseNotPersisted,
+        Self::SyncSkipped,
+        Self::LastBatchCut,
+        Self::QuorumOffByOne,
+        Self::WatermarkAcrossBallots,
+        Self::LeaderReadsAlone,
+        Self::EchoReused,
+        Self::PromiseWithoutAccepted,
+        Self::LowerBallotAccepted,
+        Self::HighestNumberSessions,
+        Self::WritesUnordered,
+        Self::ReadOvertakesWrite,
+        Self::RetryIsNew,
+    ];
+}

@@ -1,0 +1,25 @@
+//! Every planted bug is found.
+
+use super::bugs::Bug;
+use super::run;
+
+/// The seeds within which each bug must be found.
+const SEEDS: std::ops::Range<u64> = 1..501;
+
+#[test]
+fn planted() {
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        let found = SEEDS
+            .clone()
+            .find_map(|seed| Some((seed, run(seed, Some(bug), false).err()?)));
+        match found {
+            Some((seed, error)) => {
+                let error: String = error.chars().take(110).collect();
+                println!("planted {bug:?}: found by seed {seed}: {error}");
+            }
+            None => missed.push(bug),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {SEEDS:?}: {missed:?}");
+}
