@@ -299,7 +299,10 @@ impl Courier {
 
     /// An operation is finished: its answer came, or it is given up.
     fn complete(&mut self, tag: u64, result: Result<Reply, ClientError>) {
-        let pending = self.queue.take(tag).expect("only what is unfinished is completed");
+        let pending = self
+            .queue
+            .take(tag)
+            .expect("only what is unfinished is completed");
         if let Some(name) = pending.name {
             self.session.finish(name);
         }
@@ -346,7 +349,11 @@ impl Courier {
                 wakes.push(pending.asked + attempt_timeout);
             }
         }
-        wakes.extend(self.session.opening().map(|opening| opening.asked + attempt_timeout));
+        wakes.extend(
+            self.session
+                .opening()
+                .map(|opening| opening.asked + attempt_timeout),
+        );
         wakes.extend(self.paused_until);
         wakes.extend(self.lane_wake());
         // What is overdue and could not be helped is looked at again soon, and not at once.

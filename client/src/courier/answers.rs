@@ -2,9 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::{
-    Answer, DecodeError, FrameError, Greeting, Outcome, Refusal, ServerFrame, SessionId,
-};
+use common::{Answer, DecodeError, FrameError, Greeting, Outcome, Refusal, ServerFrame, SessionId};
 use log::{debug, info, warn};
 
 use super::lane::LaneState;
@@ -98,7 +96,11 @@ impl Courier {
     fn handle_answer(&mut self, lane: usize, answer: Answer, now: Instant) {
         debug!("<- {} {answer}", self.options.endpoints[lane]);
         self.consider_leader(lane, answer.leader, now);
-        if self.session.opening().is_some_and(|opening| opening.tag == answer.tag) {
+        if self
+            .session
+            .opening()
+            .is_some_and(|opening| opening.tag == answer.tag)
+        {
             self.handle_opening_answer(lane, answer, now);
             return;
         }
@@ -124,18 +126,19 @@ impl Courier {
         if once_given_out {
             debug!("{endpoint}: a late answer, not needed any more: {answer}");
         } else if let Some(skipped) = self.unasked.admit(now) {
-            warn!("{endpoint}: an answer to nothing asked: {answer} ({skipped} such lines skipped)");
+            warn!(
+                "{endpoint}: an answer to nothing asked: {answer} ({skipped} such lines skipped)"
+            );
         }
     }
 
     fn handle_outcome(&mut self, lane: usize, tag: u64, outcome: Outcome) {
         let pending = self.queue.get_mut(tag).expect("it was just found");
-        let result = Reply::to(&pending.operation, outcome).map_err(|outcome| {
-            ClientError::WrongAnswer {
+        let result =
+            Reply::to(&pending.operation, outcome).map_err(|outcome| ClientError::WrongAnswer {
                 answer: outcome.to_string(),
                 outcome_unknown: pending.outcome_unknown(),
-            }
-        });
+            });
         self.busy_in_a_row = 0;
         self.lanes[lane].served();
         self.complete(tag, result);
@@ -214,7 +217,10 @@ impl Courier {
     }
 
     fn handle_opening_answer(&mut self, lane: usize, answer: Answer, now: Instant) {
-        let opening = self.session.opening_mut().expect("its tag was just compared");
+        let opening = self
+            .session
+            .opening_mut()
+            .expect("its tag was just compared");
         if !opening.copies.remove(lane) {
             self.handle_unasked(lane, &answer, now);
             return;

@@ -119,7 +119,11 @@ impl Courier {
         others
             .clone()
             .find(|lane| self.lanes[*lane].not_before <= now)
-            .or_else(|| others.by_ref().min_by_key(|lane| self.lanes[*lane].not_before))
+            .or_else(|| {
+                others
+                    .by_ref()
+                    .min_by_key(|lane| self.lanes[*lane].not_before)
+            })
             .unwrap_or(self.current)
     }
 
