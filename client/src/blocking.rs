@@ -136,6 +136,12 @@ impl Client {
         }
     }
 
+    /// What the client was told when it was made.
+    #[must_use]
+    pub fn options(&self) -> &ClientOptions {
+        self.fleet.options()
+    }
+
     /// The replica that is connected, if one is.
     #[must_use]
     pub fn replica(&self) -> Option<u8> {

@@ -77,6 +77,12 @@ impl Fleet {
         self.couriers[client].submit(operation, now)
     }
 
+    /// What the clients were told when they were made.
+    #[must_use]
+    pub fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
     /// How many operations of a client are not finished.
     #[must_use]
     pub fn unfinished(&self, client: usize) -> usize {
