@@ -115,7 +115,7 @@ start_replica() {
 wait_until_all_serve() {
   local deadline=$((SECONDS + 30)) serving
   while true; do
-    serving=$("$client" --endpoints "$(endpoints)" status --json 2>/dev/null | grep -o '"serving": *true' | wc -l)
+    serving=$("$client" --endpoints "$(endpoints)" status --json 2>/dev/null | grep -o '"serving": *true' | wc -l || true)
     [ "$serving" -eq 5 ] && return
     local id
     for id in "${replicas[@]}"; do
