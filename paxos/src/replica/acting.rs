@@ -131,6 +131,7 @@ impl Replica {
         {
             self.choose(slot, command);
         }
+        self.settle_in_flight();
         self.catch_up.heard(from, chosen_watermark);
         self.ask_to_catch_up();
     }

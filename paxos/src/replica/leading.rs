@@ -168,7 +168,6 @@ impl Replica {
             self.accept(ballot, slot, &command)
                 .expect("a leader has promised nothing above its own ballot");
         }
-        self.pending.watermark_told = true;
         self.send_to_others(&Message::Accept {
             ballot,
             slot,
@@ -389,16 +388,15 @@ impl Replica {
         self.pending.reads.push(ReadReady { ticket, watermark });
     }
 
-    /// Followers that wait for an outcome hear of it at once, unless an Accept of this turn tells them anyway. They hear
+    /// Followers that wait for an outcome hear of it at once, unless an Accept just told all. They hear
     /// of the next one too only if something of theirs may still be in flight.
     pub(super) fn tell_watermark(&mut self) {
         let chosen_watermark = self.learner.chosen_watermark();
-        let told = std::mem::take(&mut self.pending.watermark_told);
         let RoleState::Leading(leading) = &mut self.role else {
             return;
         };
         let behind = leading.told_watermark.max(leading.hurried_watermark) < chosen_watermark;
-        if leading.hurried.is_empty() || told || !behind {
+        if leading.hurried.is_empty() || !behind {
             return;
         }
         leading.hurried_watermark = chosen_watermark;

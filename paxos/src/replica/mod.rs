@@ -57,8 +57,6 @@ struct Pending {
     accepted: Option<(Ballot, Vec<Slot>)>,
     reads: Vec<ReadReady>,
     notes: Vec<Note>,
-    /// An Accept with the present watermark goes to all in this turn.
-    watermark_told: bool,
 }
 
 /// What a replica does beside accepting and learning, which it always does.

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use paxos::{
-    Command, Config, Configuration, Envelope, Incarnation, Note, Output, Persist, ReadReady,
-    Recovered, Replica, ReplicaId, Slot,
+    Command, Config, Configuration, DurableState, Envelope, Incarnation, Note, Output, Persist,
+    ReadReady, Record, Recovered, Replica, ReplicaId, Slot,
 };
 
 /// The settings of all replicas of a cluster.
@@ -180,6 +180,28 @@ impl Cluster {
         node.journal.clear();
         node.durable = 0;
         node.incarnation = Incarnation(node.incarnation.0 + 100);
+    }
+
+    /// A wiped replica is given the commands that another has applied, as a snapshot would: it learns, it accepts
+    /// nothing by that.
+    pub(crate) fn copy_applied(&mut self, from: ReplicaId, to: ReplicaId) {
+        let applied = self.node(from).applied.clone();
+        let state = DurableState {
+            chosen_watermark: Slot(applied.len() as u64),
+            ..DurableState::default()
+        };
+        let learned = (0..)
+            .map(Slot)
+            .zip(applied)
+            .map(|(slot, command)| Record::Learned { slot, command });
+        let batch = Persist {
+            records: learned.collect(),
+            state,
+        };
+        let node = self.node_mut(to);
+        assert!(node.journal.is_empty(), "{to} has a journal of its own");
+        node.journal.push(batch);
+        node.durable = 1;
     }
 
     /// Starts a replica from what its journal kept. What the journal shows to be chosen is applied again.

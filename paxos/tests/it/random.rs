@@ -1,4 +1,4 @@
-//! Seeded clusters under loss, repetition, reordering, cuts, and crashes that lose what was not synced.
+//! Seeded clusters under loss, repetition, reordering, cuts, crashes that lose what was not synced, and lost disks.
 //!
 //! Checked at every step: no two replicas apply different commands in a slot; what is applied was proposed; a watermark
 //! only grows within a life; nobody forgets what another's journal could not replay; a confirmed read sees every command
@@ -57,6 +57,8 @@ struct Run {
     /// By ticket, what had been applied anywhere when the read began.
     reads: BTreeMap<u64, Slot>,
     reads_confirmed: u64,
+    /// Replicas that lost their disk, until a Rejoin gives the new life a vote: never more than a minority (RULES R19).
+    blank: BTreeSet<ReplicaId>,
     /// Of each replica in its present life.
     watermarks: BTreeMap<ReplicaId, Slot>,
     next: u64,
@@ -70,6 +72,7 @@ struct Faults {
     slow_disks: bool,
     crashes: u64,
     cuts: u64,
+    lost_disks: bool,
 }
 
 impl Run {
@@ -86,6 +89,7 @@ impl Run {
             slow_disks: random.below(2) == 0,
             crashes: [0, 2, 8][random.place(3)],
             cuts: [0, 2, 8][random.place(3)],
+            lost_disks: settings.window <= 4 && random.below(2) == 0,
         };
         let mut cluster = Cluster::new(settings);
         for node in &mut cluster.nodes {
@@ -99,6 +103,7 @@ impl Run {
             proposed: BTreeSet::new(),
             reads: BTreeMap::new(),
             reads_confirmed: 0,
+            blank: BTreeSet::new(),
             watermarks: BTreeMap::new(),
             next: 0,
         }
@@ -125,7 +130,8 @@ impl Run {
                 self.cluster.sync(id);
             }
             96..98 => self.crash_or_restart(),
-            _ => self.cut_or_mend(),
+            98 => self.cut_or_mend(),
+            _ => self.lose_disk(),
         }
     }
 
@@ -169,6 +175,9 @@ impl Run {
     }
 
     fn propose(&mut self) {
+        if self.random.below(4) == 0 {
+            self.rejoin();
+        }
         let id = self.any();
         let id = self.leader().unwrap_or(id);
         self.next += 1;
@@ -204,6 +213,43 @@ impl Run {
             self.cluster.crash(id);
             self.watermarks.remove(&id);
         }
+    }
+
+    /// A replica comes back in another life, if a majority of votes is left without it. It has what a peer applied, and
+    /// that is no less than it had itself: others may have forgotten that much on its word.
+    fn lose_disk(&mut self) {
+        let (id, peer) = (self.any(), self.any());
+        let left = self.cluster.nodes.len() - self.blank.len();
+        let spare = left > self.cluster.nodes.len() / 2 + 1;
+        let covers =
+            |cluster: &Cluster| cluster.node(peer).applied.len() >= cluster.node(id).applied.len();
+        if !self.faults.lost_disks || !spare || id == peer || !covers(&self.cluster) {
+            return;
+        }
+        if self.blank.insert(id) {
+            self.cluster.wipe(id);
+            self.cluster.copy_applied(peer, id);
+            self.cluster.restart(id);
+            self.watermarks.remove(&id);
+        }
+    }
+
+    /// The leader lets a blank replica in.
+    fn rejoin(&mut self) {
+        let votes = |id: &ReplicaId| self.cluster.is_up(*id) && self.cluster.replica(*id).votes();
+        let (back, blank) = self.blank.iter().partition(|id| votes(id));
+        let _: &BTreeSet<ReplicaId> = &back;
+        self.blank = blank;
+        let Some((&replica, leader)) = self.blank.first().zip(self.leader()) else {
+            return;
+        };
+        let incarnation = self.cluster.node(replica).incarnation;
+        self.cluster.turn(leader, |leader| {
+            leader.propose(Command::Rejoin {
+                replica,
+                incarnation,
+            })
+        });
     }
 
     fn cut_or_mend(&mut self) {
@@ -255,7 +301,7 @@ impl Run {
             "{id} applies {command} in slot {slot}, another applied {known}"
         );
         assert!(
-            *command == Command::Noop || self.proposed.contains(&command.to_string()),
+            !matches!(command, Command::Opaque(_)) || self.proposed.contains(&command.to_string()),
             "{command} in slot {slot} was never proposed"
         );
     }
@@ -264,10 +310,14 @@ impl Run {
     fn heal(&mut self) {
         self.cluster.mend_all();
         let ids = self.cluster.ids();
-        let mut down = self.random.place(ids.len().div_ceil(2));
+        let minority = (ids.len() - 1) / 2;
+        let mut down = self.random.place(minority + 1 - self.blank.len());
         for id in ids {
             self.cluster.node_mut(id).disk_is_slow = false;
             self.cluster.sync(id);
+            if self.blank.contains(&id) && self.cluster.is_up(id) {
+                continue;
+            }
             if self.cluster.is_up(id) && down > 0 {
                 self.cluster.crash(id);
                 down -= 1;

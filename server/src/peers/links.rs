@@ -15,7 +15,7 @@ use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use paxos::{Incarnation, ReplicaId};
 
-use super::codec::{PeerFrame, append_peer_frame, peer_frame_bytes_max};
+use super::codec::{PeerFrame, append_frame_head, peer_frame_bytes_max};
 use super::connection::{Connection, Loss, Stage};
 use super::dialer::Dialer;
 use super::greeting::{GreetingError, PEER_VERSION, PeerGreeting};
@@ -173,23 +173,17 @@ impl Links {
 
     /// Queues a message; without a link it is dropped, as agreement allows. `rests_on` is the serial up to which the
     /// journal is durable if the message claims anything about it, else 0.
-    pub fn send(&mut self, to: ReplicaId, rests_on: u64, message: &PeerMessage) {
-        let frame_bytes_max = peer_frame_bytes_max(&self.settings.cluster_settings) as usize;
+    pub fn send(&mut self, to: ReplicaId, rests_on: u64, message: PeerMessage) {
         let Some(link) = self.peers.get(&to).and_then(|peer| peer.link) else {
             return;
         };
         let Some(connection) = self.connections.get_mut(&link.token) else {
             return;
         };
-        let dropped = connection.outgoing.push(Urgency::of(message), |out| {
-            let before = out.len();
-            append_peer_frame(out, rests_on, message);
-            let frame_bytes = out.len() - before;
-            if frame_bytes > frame_bytes_max {
-                log::error!("a message of {frame_bytes} bytes to {to} is too long and is not sent");
-                out.truncate(before);
-            }
-        });
+        let urgency = Urgency::of(&message);
+        let dropped = connection
+            .outgoing
+            .push(urgency, |out| append_frame_head(out, rests_on, message));
         if dropped > 0 {
             foreign::log(
                 Cause::PeerLink,
@@ -307,9 +301,7 @@ impl Links {
         };
         let mut connection = Connection::dial(id, remote, queued_bytes_max)?;
         let greeting = self.greeting_for(id);
-        connection
-            .outgoing
-            .push(Urgency::Bulk, |out| greeting.append_to(out));
+        connection.greet(&greeting);
         let token = self.register(connection)?;
         self.peers
             .get_mut(&id)
@@ -420,9 +412,7 @@ impl Links {
         }
         if !dialed_here {
             let own = self.greeting_for(id);
-            connection
-                .outgoing
-                .push(Urgency::Bulk, |out| own.append_to(out));
+            connection.greet(&own);
         }
         connection.stage = Stage::Up { peer: id };
         connection

@@ -1,0 +1,188 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kvpaxos_client::ClientOptions;
+use log::LevelFilter;
+
+use crate::exit::Failure;
+
+/// Client of kvpaxos, a replicated key-value store.
+///
+/// Exit codes: 0 done, 1 key absent, 2 usage, 3 refused, 4 no answer in time, 5 no quorum. After 4 and 5 the outcome
+/// of a write is unknown.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kvpaxos-client",
+    version,
+    args_conflicts_with_subcommands = false
+)]
+pub(crate) struct Arguments {
+    /// Where the replicas listen: host:port,... or tcp://host:port,...; the first is asked first
+    #[arg(long, global = true, value_name = "LIST")]
+    endpoints: Option<String>,
+    /// The transport
+    #[arg(long, global = true, value_enum, default_value_t = Protocol::Tcp)]
+    protocol: Protocol,
+    /// How long an operation is tried, at this replica and others
+    #[arg(long, global = true, default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// What this client calls itself in the logs of the replicas
+    #[arg(long, global = true, default_value = "kvpaxos-client")]
+    name: String,
+    /// Where to write this client's log
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// How much to log; without a file, to standard error
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LevelFilter>,
+    /// Print one JSON object per answer
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to reach the replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a checked series of operations, then go to the prompt
+    Demo,
+    /// Go to the prompt; not on a terminal, read commands from standard input
+    Repl,
+    /// Read a key
+    Get {
+        /// The key
+        key: OsString,
+        /// Write the value's bytes alone
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Replace a key's value
+    Put {
+        /// The key
+        key: OsString,
+        /// The value; - reads it from standard input
+        #[arg(allow_hyphen_values = true)]
+        value: OsString,
+    },
+    /// Add to the end of a key's value
+    Append {
+        /// The key
+        key: OsString,
+        /// What to add; - reads it from standard input
+        #[arg(allow_hyphen_values = true)]
+        value: OsString,
+    },
+    /// Remove a key
+    Delete {
+        /// The key
+        key: OsString,
+    },
+    /// Put load on the cluster and measure it
+    Bench(BenchArguments),
+    /// Show every replica
+    Status,
+}
+
+/// What load to put on the cluster.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// What the clients do
+    #[arg(long, value_enum, default_value_t = BenchOperation::Put)]
+    pub(crate) op: BenchOperation,
+    /// How many clients, each with a session and a connection of its own
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) clients: u32,
+    /// How many requests each client has outstanding
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) pipeline: u32,
+    /// How long values are
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=8 << 20))]
+    pub(crate) value_bytes: u32,
+    /// How many keys there are
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) keys: u32,
+    /// How long to measure
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// How many of 100 operations of --op mixed are reads
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) read_percent: u32,
+    /// Append tags to keys of each client's own and read them back at the end: every answered one must be there once
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Stay with the replica that each client began with, instead of going to the leader
+    #[arg(long)]
+    pub(crate) spread: bool,
+}
+
+/// What the clients of the load generator do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchOperation {
+    /// Replace values of random keys
+    Put,
+    /// Read random keys
+    Get,
+    /// Add to values of random keys
+    Append,
+    /// Read or replace
+    Mixed,
+}
+
+impl BenchOperation {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::Append => "append",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+impl Arguments {
+    /// What the library is told.
+    ///
+    /// # Errors
+    /// An endpoint is none, or UDP is asked for.
+    pub(crate) fn client_options(&self) -> Result<ClientOptions, Failure> {
+        let list = self.endpoints.as_deref();
+        let is_udp = |list: &str| {
+            list.split(',')
+                .any(|text| text.trim().starts_with("udp://"))
+        };
+        if self.protocol == Protocol::Udp || list.is_some_and(is_udp) {
+            let reason = "UDP is not there yet: it comes with a later release; use --protocol tcp";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
+        if self.timeout.is_zero() {
+            return Err(Failure::Usage("--timeout must be above zero".to_owned()));
+        }
+        let mut options = match list {
+            None => ClientOptions::local_cluster(),
+            Some(list) => ClientOptions::parse(&list.replace("tcp://", ""))?,
+        };
+        options.timeout = self.timeout;
+        options.label.clone_from(&self.name);
+        Ok(options)
+    }
+}
+
+/// The bytes of a word of the command line, whatever they are.
+pub(crate) fn bytes(word: OsString) -> Vec<u8> {
+    word.into_vec()
+}

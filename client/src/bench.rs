@@ -1,0 +1,205 @@
+//! The load generator (SPEC F6): many clients on one thread, each with so many requests outstanding.
+//!
+//! A run has up to four parts: filling in keys that are to be read, the measured part, waiting for what is still
+//! outstanding at its end (not measured), and reading back what was appended, if that is to be checked.
+
+mod check;
+mod load;
+mod measure;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use kvpaxos_client::{ClientOptions, Completion, Fleet, Operation};
+
+use crate::args::BenchArguments;
+use crate::exit::{Exit, Failure};
+use check::{AppendCheck, CheckReport};
+use load::Load;
+use measure::Measure;
+
+/// How often progress is shown.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the load generator and prints its report.
+///
+/// # Errors
+/// The options cannot be used, nobody reads the output, or a check failed.
+pub(crate) fn run(
+    mut options: ClientOptions,
+    arguments: &BenchArguments,
+    json: bool,
+) -> Result<Exit, Failure> {
+    if !(arguments.seconds > 0.0 && arguments.seconds <= 1e6) {
+        return Err(Failure::Usage("--seconds must be above zero".to_owned()));
+    }
+    options.follow_leader = !arguments.spread;
+    let clients = arguments.clients as usize;
+    let mut bench = Bench {
+        fleet: Fleet::new(options, clients)?,
+        load: Load::new(arguments),
+        check: arguments
+            .check
+            .then(|| AppendCheck::new(clients, arguments.value_bytes)),
+        pipeline: arguments.pipeline as usize,
+        done: Vec::new(),
+    };
+    bench.fill_in()?;
+    let measure = bench.measure(Duration::from_secs_f64(arguments.seconds))?;
+    let check = bench.read_back()?;
+    report(arguments, &measure, check.as_ref(), json)?;
+    Ok(match check {
+        Some(check) if !check.is_right() => Exit::Wrong,
+        _ if measure.ops() == 0 => Exit::NoAnswer,
+        _ => Exit::Done,
+    })
+}
+
+#[derive(Debug)]
+struct Bench {
+    fleet: Fleet,
+    load: Load,
+    check: Option<AppendCheck>,
+    pipeline: usize,
+    /// What a turn finished; kept to spare allocations.
+    done: Vec<(usize, Completion)>,
+}
+
+impl Bench {
+    fn clients(&self) -> usize {
+        self.load.clients()
+    }
+
+    /// Fills in the keys that are to be read.
+    fn fill_in(&mut self) -> Result<(), Failure> {
+        if !self.load.reads() || self.check.is_some() {
+            return Ok(());
+        }
+        eprintln!("filling in {} keys", self.load.keys());
+        let mut operations = self.load.filling();
+        // Deep enough that few clients fill in many keys quickly.
+        let depth = (256 / self.clients()).max(1);
+        self.run_all(depth, &mut operations, |_, _| {})
+    }
+
+    /// Runs operations to their end, each client with so many outstanding.
+    fn run_all(
+        &mut self,
+        depth: usize,
+        operations: &mut impl Iterator<Item = (usize, Operation)>,
+        mut finished: impl FnMut(usize, Completion),
+    ) -> Result<(), Failure> {
+        let mut outstanding = 0;
+        let outstanding_max = depth * self.clients();
+        loop {
+            for (client, operation) in operations.by_ref().take(outstanding_max - outstanding) {
+                self.fleet.submit(client, operation);
+                outstanding += 1;
+            }
+            if outstanding == 0 {
+                return Ok(());
+            }
+            self.fleet.turn(PROGRESS_EVERY, &mut self.done)?;
+            outstanding -= self.done.len();
+            for (client, completion) in self.done.drain(..) {
+                finished(client, completion);
+            }
+        }
+    }
+
+    /// The measured part, and after it the wait for what is outstanding.
+    fn measure(&mut self, duration: Duration) -> Result<Measure, Failure> {
+        let start = Instant::now();
+        let end = start + duration;
+        let mut measure = Measure::new(start);
+        for client in 0..self.clients() {
+            for _ in 0..self.pipeline {
+                self.submit(client, start, None);
+            }
+        }
+        let mut next_progress = start + PROGRESS_EVERY;
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                break;
+            }
+            if now >= next_progress {
+                measure.show_progress();
+                next_progress += PROGRESS_EVERY;
+            }
+            let wait = end.min(next_progress).saturating_duration_since(now);
+            self.fleet.turn(wait, &mut self.done)?;
+            self.handle_done(end, &mut measure);
+        }
+        measure.end(end);
+        self.drain(end, &mut measure)?;
+        Ok(measure)
+    }
+
+    fn handle_done(&mut self, end: Instant, measure: &mut Measure) {
+        let now = Instant::now();
+        let mut done = std::mem::take(&mut self.done);
+        for (client, completion) in done.drain(..) {
+            measure.note(&completion, now, end);
+            if let Some(check) = &mut self.check {
+                check.note(client, &completion);
+            }
+            if now < end {
+                self.submit(client, now, Some(completion.operation));
+            }
+        }
+        self.done = done;
+    }
+
+    fn submit(&mut self, client: usize, now: Instant, used: Option<Operation>) {
+        let operation = match &mut self.check {
+            Some(check) => check.next(client),
+            None => self.load.next(used),
+        };
+        self.fleet.submit_at(client, operation, now);
+    }
+
+    fn drain(&mut self, end: Instant, measure: &mut Measure) -> Result<(), Failure> {
+        let clients = self.clients();
+        while (0..clients).any(|client| self.fleet.unfinished(client) > 0) {
+            self.fleet.turn(PROGRESS_EVERY, &mut self.done)?;
+            self.handle_done(end, measure);
+        }
+        Ok(())
+    }
+
+    /// Reads back what was appended and compares.
+    fn read_back(&mut self) -> Result<Option<CheckReport>, Failure> {
+        let Some(mut check) = self.check.take() else {
+            return Ok(None);
+        };
+        eprintln!("reading back what was appended");
+        let keys = check.keys();
+        let mut operations = keys
+            .into_iter()
+            .map(|(client, key)| (client, Operation::Get { key }));
+        self.run_all(1, &mut operations, |_, completion| {
+            check.compare(&completion);
+        })?;
+        Ok(Some(check.into_report()))
+    }
+}
+
+fn report(
+    arguments: &BenchArguments,
+    measure: &Measure,
+    check: Option<&CheckReport>,
+    json: bool,
+) -> Result<(), Failure> {
+    let text = if json {
+        let mut object = measure.as_json(arguments);
+        if let Some(check) = check {
+            check.insert_into(&mut object);
+        }
+        serde_json::Value::Object(object).to_string()
+    } else {
+        let check = check.map(|check| format!("\n{check}")).unwrap_or_default();
+        format!("{measure}{check}")
+    };
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}

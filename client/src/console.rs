@@ -1,0 +1,137 @@
+//! Carries out typed operations and prints their answers, one line each.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use kvpaxos_client::{Client, ClientError, Operation, Reply};
+
+use crate::exit::{Exit, ExitTally, Failure};
+use crate::render;
+
+/// A client with somebody who reads its answers.
+#[derive(Debug)]
+pub(crate) struct Console {
+    client: Client,
+    json: bool,
+    raw: bool,
+    /// Errors go to standard error, as they do for a command of the command line.
+    errors_apart: bool,
+    timing: bool,
+    tally: ExitTally,
+}
+
+impl Console {
+    /// Nothing has been done.
+    pub(crate) fn new(client: Client, json: bool) -> Self {
+        Self {
+            client,
+            json,
+            raw: false,
+            errors_apart: false,
+            timing: false,
+            tally: ExitTally::default(),
+        }
+    }
+
+    /// There will be one operation, that of the command line; if `raw`, a value's bytes are written alone.
+    pub(crate) fn set_single(&mut self, raw: bool) {
+        self.raw = raw;
+        self.errors_apart = true;
+    }
+
+    /// Shows, or no longer shows, how long answers take. Returns which.
+    pub(crate) fn toggle_timing(&mut self) -> bool {
+        self.timing = !self.timing;
+        self.timing
+    }
+
+    /// The exit code of all that was done.
+    pub(crate) fn exit(&self) -> Exit {
+        self.tally.exit()
+    }
+
+    /// Carries out an operation and prints its answer. An operation without one is noted in the log by the library;
+    /// here it is a line like any other, and the next operation follows (SPEC F3).
+    pub(crate) fn perform(&mut self, operation: Operation) -> Result<Exit, Failure> {
+        let (operation, result) = self.ask(operation);
+        self.show(&operation, &result)
+    }
+
+    /// Carries out an operation silently.
+    pub(crate) fn ask(&mut self, operation: Operation) -> (Operation, Asked) {
+        let asked = Instant::now();
+        let result = self.client.run(operation.clone());
+        let took_us = asked.elapsed().as_micros();
+        (operation, Asked { result, took_us })
+    }
+
+    /// Prints an answer.
+    pub(crate) fn show(&mut self, operation: &Operation, asked: &Asked) -> Result<Exit, Failure> {
+        let exit = render::exit(&asked.result);
+        self.tally.note(exit);
+        if self.json {
+            self.line(&render::json(operation, &asked.result).to_string())?;
+            return Ok(exit);
+        }
+        match &asked.result {
+            Ok(Reply::Value { value, .. }) if self.raw => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(value)?;
+                stdout.flush()?;
+            }
+            Ok(Reply::Absent { .. }) if self.raw => {}
+            Ok(reply) => self.line(&format!("{}{}", render::plain(reply), self.took(asked)))?,
+            Err(error) if self.errors_apart => eprintln!("kvpaxos-client: {error}"),
+            Err(error) => self.line(&format!("error: {error}{}", self.took(asked)))?,
+        }
+        Ok(exit)
+    }
+
+    /// Prints that a typed line was not understood.
+    pub(crate) fn show_usage(&mut self, reason: &str) -> Result<(), Failure> {
+        self.tally.note(Exit::Usage);
+        if self.json {
+            self.line(&render::json_usage(reason).to_string())
+        } else {
+            self.line(&format!("error: {reason}"))
+        }
+    }
+
+    /// Prints a line that is no answer; not among JSON.
+    pub(crate) fn remark(&self, text: &str) -> Result<(), Failure> {
+        if self.json { Ok(()) } else { self.line(text) }
+    }
+
+    /// Prints a line.
+    pub(crate) fn line(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}")?;
+        Ok(stdout.flush()?)
+    }
+
+    /// Every replica, for `.status`.
+    pub(crate) fn show_status(&self) -> Result<(), Failure> {
+        crate::status::run(self.client.options(), self.json).map(|_| ())
+    }
+
+    fn took(&self, asked: &Asked) -> String {
+        if self.timing {
+            format!(
+                "  ({}.{:03} ms)",
+                asked.took_us / 1_000,
+                asked.took_us % 1_000
+            )
+        } else {
+            String::new()
+        }
+    }
+}
+
+/// What came of an operation, and how long that took.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// What came of it.
+    pub(crate) result: Result<Reply, ClientError>,
+    /// How long it took, in microseconds.
+    pub(crate) took_us: u128,
+}

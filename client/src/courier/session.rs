@@ -1,0 +1,100 @@
+//! Where the session stands that numbers a client's writes.
+
+use std::time::{Duration, Instant};
+
+use common::SessionId;
+
+use super::lane::LaneSet;
+use super::queue::WriteName;
+use crate::numbering::Numbering;
+
+/// A session that was idle for so long is not used again (RULES R15): half of the hour after which a cluster forgets
+/// one by default.
+const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Where the session stands.
+#[derive(Debug)]
+pub(super) enum Session {
+    /// There is none; the first write opens one.
+    None,
+    /// One is being opened.
+    Opening(Opening),
+    /// One is open.
+    Open {
+        /// Its numbers.
+        numbering: Numbering,
+        /// When it gave out a number last, or was opened.
+        used: Instant,
+    },
+}
+
+/// A session that is being opened. Copies at several replicas carry the same nonce; the first answer counts, and a
+/// second session opened by another copy is left to expire.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) tag: u64,
+    pub(super) nonce: u64,
+    /// Where copies wait for an answer.
+    pub(super) copies: LaneSet,
+    /// Since when the current lane is expected to answer.
+    pub(super) asked: Instant,
+}
+
+impl Session {
+    pub(super) fn opened(session: SessionId, now: Instant) -> Self {
+        Self::Open {
+            numbering: Numbering::new(session),
+            used: now,
+        }
+    }
+
+    /// Gives out the name of the next write; `None` while there is no session to give one.
+    pub(super) fn next_name(&mut self, now: Instant) -> Option<WriteName> {
+        let Self::Open { numbering, used } = self else {
+            return None;
+        };
+        if numbering.is_idle() && now.duration_since(*used) > IDLE_MAX {
+            *self = Self::None;
+            return None;
+        }
+        let sequence = numbering.next()?;
+        *used = now;
+        Some(WriteName {
+            session: numbering.session(),
+            sequence,
+        })
+    }
+
+    /// Floor and `after` of a write of this session; those of a session that is gone matter no more.
+    pub(super) fn bounds(&self, name: WriteName) -> (u64, u64) {
+        match self {
+            Self::Open { numbering, .. } if numbering.session() == name.session => {
+                (numbering.floor(), numbering.before(name.sequence))
+            }
+            _ => (name.sequence, 0),
+        }
+    }
+
+    /// The answer of a write came, or it is given up.
+    pub(super) fn finish(&mut self, name: WriteName) {
+        if let Self::Open { numbering, .. } = self
+            && numbering.session() == name.session
+        {
+            numbering.finish(name.sequence);
+        }
+    }
+
+    pub(super) fn opening_mut(&mut self) -> Option<&mut Opening> {
+        match self {
+            Self::Opening(opening) => Some(opening),
+            _ => None,
+        }
+    }
+
+    pub(super) fn opening(&self) -> Option<&Opening> {
+        match self {
+            Self::Opening(opening) => Some(opening),
+            _ => None,
+        }
+    }
+}

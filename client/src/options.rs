@@ -1,0 +1,155 @@
+//! What a client is told when it is made: where the replicas are, and how long to wait.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::ClientError;
+
+/// How many endpoints a client may be given: its record of where a request went is a 64-bit set.
+pub const ENDPOINTS_MAX: usize = 64;
+
+/// Where one replica listens for clients: `host:port`. The name is resolved again at every connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    host: String,
+    port: u16,
+}
+
+impl Endpoint {
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The addresses that the name has at this moment; may ask a name server.
+    ///
+    /// # Errors
+    /// The name cannot be resolved.
+    pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = ClientError;
+
+    fn from_str(text: &str) -> Result<Self, ClientError> {
+        let bad = || ClientError::Endpoints(format!("{text:?} is no endpoint; host:port is one"));
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        let port = port.parse().map_err(|_| bad())?;
+        if host.is_empty() || port == 0 {
+            return Err(bad());
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+/// What a client is told when it is made.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Where the replicas listen; 1 to [`ENDPOINTS_MAX`].
+    pub endpoints: Vec<Endpoint>,
+    /// Which of them is asked first.
+    pub first: usize,
+    /// How long one replica is given to answer before the next is asked.
+    pub attempt_timeout: Duration,
+    /// How long an operation is tried at all.
+    pub timeout: Duration,
+    /// What the client calls itself in the logs of the replicas; longer than 64 bytes is cut.
+    pub label: String,
+    /// Whether to go to the replica that leads once it is known, which saves a hop per request.
+    pub follow_leader: bool,
+}
+
+impl ClientOptions {
+    /// The defaults of SPEC A3: 500 ms an attempt, 10 s in all, staying with the replica that answers.
+    #[must_use]
+    pub fn new(endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            endpoints,
+            first: 0,
+            attempt_timeout: Duration::from_millis(500),
+            timeout: Duration::from_secs(10),
+            label: String::new(),
+            follow_leader: false,
+        }
+    }
+
+    /// From `host:port,host:port,...`.
+    ///
+    /// # Errors
+    /// One of them is none.
+    pub fn parse(list: &str) -> Result<Self, ClientError> {
+        let endpoints: Result<_, _> = list.split(',').map(|text| text.trim().parse()).collect();
+        let options = Self::new(endpoints?);
+        options.check()?;
+        Ok(options)
+    }
+
+    /// The five replicas of a cluster on this machine, as `deploy.sh` starts them.
+    #[must_use]
+    pub fn local_cluster() -> Self {
+        let endpoint = |port| Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        Self::new((1111..=1115).map(endpoint).collect())
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ClientError> {
+        if self.endpoints.is_empty() || self.endpoints.len() > ENDPOINTS_MAX {
+            return Err(ClientError::Endpoints(format!(
+                "{} endpoints are given; 1 to {ENDPOINTS_MAX} can be used",
+                self.endpoints.len()
+            )));
+        }
+        if self.first >= self.endpoints.len() {
+            return Err(ClientError::Endpoints(format!(
+                "endpoint {} is to be asked first; there are {}",
+                self.first,
+                self.endpoints.len()
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_endpoints_is_parsed() {
+        let options = ClientOptions::parse("127.0.0.1:1111, localhost:2,[::1]:3").unwrap();
+        let shown: Vec<String> = options.endpoints.iter().map(Endpoint::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1:1111", "localhost:2", "[::1]:3"]);
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_named() {
+        for list in ["", "a", "a:", ":1", "a:0", "a:65536", "a:1,"] {
+            let error = ClientOptions::parse(list).unwrap_err().to_string();
+            assert!(error.contains("is no endpoint"), "{list}: {error}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What every replica says of itself, as a table or as JSON.
+
+use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
+
+use common::StatusReport;
+use common::quote::Sentence;
+use kvpaxos_client::{Client, ClientError, ClientOptions, Endpoint};
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, Failure};
+
+/// How long a replica is given to answer: it does so at once, from local state.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// One endpoint and what was found there.
+#[derive(Debug)]
+struct Member {
+    address: String,
+    found: Result<StatusReport, ClientError>,
+}
+
+/// Asks every endpoint and prints what it says.
+///
+/// # Errors
+/// Nobody reads the output.
+pub(crate) fn run(options: &ClientOptions, json: bool) -> Result<Exit, Failure> {
+    let members = ask_all(options);
+    let text = if json {
+        Value::from_iter(members.iter().map(as_json)).to_string()
+    } else {
+        table(&members)
+    };
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    let reachable = members.iter().any(|member| member.found.is_ok());
+    Ok(if reachable {
+        Exit::Done
+    } else {
+        Exit::NoAnswer
+    })
+}
+
+/// Asks all at once, so that those that do not answer cost their time once.
+fn ask_all(options: &ClientOptions) -> Vec<Member> {
+    thread::scope(|scope| {
+        let asking: Vec<_> = options
+            .endpoints
+            .iter()
+            .map(|endpoint| scope.spawn(|| ask(options, endpoint)))
+            .collect();
+        asking
+            .into_iter()
+            .map(|thread| thread.join().expect("asking does not panic"))
+            .collect()
+    })
+}
+
+fn ask(options: &ClientOptions, endpoint: &Endpoint) -> Member {
+    let alone = ClientOptions {
+        endpoints: vec![endpoint.clone()],
+        first: 0,
+        timeout: options.timeout.min(ANSWER_TIME_MAX),
+        ..options.clone()
+    };
+    Member {
+        address: endpoint.to_string(),
+        found: Client::new(alone).and_then(|mut client| client.status()),
+    }
+}
+
+fn as_json(member: &Member) -> Value {
+    let Ok(report) = &member.found else {
+        return json!({
+            "id": null, "address": member.address, "reachable": false, "serving": false, "role": null,
+            "leader": null, "ballot": null, "chosen": null, "applied": null, "hash_slot": null, "state_hash": null,
+            "keys": null, "sessions": null, "journal_bytes": null, "snapshot_slot": null,
+        });
+    };
+    json!({
+        "id": report.replica,
+        "address": member.address,
+        "reachable": true,
+        "serving": report.serving,
+        "role": report.role.to_string(),
+        "leader": report.leader,
+        "ballot": ballot(report),
+        "chosen": report.chosen,
+        "applied": report.applied,
+        "hash_slot": report.hash_slot,
+        "state_hash": format!("{:032x}", report.state_hash),
+        "keys": report.keys,
+        "sessions": report.sessions,
+        "journal_bytes": report.journal_bytes,
+        "snapshot_slot": report.snapshot_slot,
+        "cluster": format!("{:016x}", report.cluster),
+        "revision": report.revision,
+        "remark": report.remark,
+    })
+}
+
+fn ballot(report: &StatusReport) -> String {
+    format!("{}.{}", report.ballot_round, report.ballot_replica)
+}
+
+fn table(members: &[Member]) -> String {
+    let heading = [
+        "id",
+        "address",
+        "serving",
+        "role",
+        "leader",
+        "ballot",
+        "chosen",
+        "applied",
+        "keys",
+        "sessions",
+        "journal",
+        "hash at",
+        "state hash",
+        "remark",
+    ];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(members.iter().map(row));
+    let widths: Vec<usize> = (0..heading.len())
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
+        .collect();
+    let lines: Vec<String> = rows.iter().map(|row| aligned(row, &widths)).collect();
+    lines.join("\n")
+}
+
+fn aligned(row: &[String], widths: &[usize]) -> String {
+    let cells: Vec<String> = row
+        .iter()
+        .zip(widths)
+        .map(|(cell, width)| format!("{cell:width$}"))
+        .collect();
+    cells.join("  ").trim_end().to_owned()
+}
+
+fn row(member: &Member) -> Vec<String> {
+    let none = || "-".to_owned();
+    let Ok(report) = &member.found else {
+        let mut cells = vec![none(); 14];
+        cells[1].clone_from(&member.address);
+        cells[2] = "no".to_owned();
+        cells[13] = "does not answer".to_owned();
+        return cells;
+    };
+    vec![
+        report.replica.to_string(),
+        member.address.clone(),
+        if report.serving { "yes" } else { "no" }.to_owned(),
+        report.role.to_string(),
+        report.leader.map_or_else(none, |leader| leader.to_string()),
+        ballot(report),
+        report.chosen.to_string(),
+        report.applied.to_string(),
+        report.keys.to_string(),
+        report.sessions.to_string(),
+        format!("{} KiB", report.journal_bytes / 1_024),
+        report.hash_slot.to_string(),
+        format!("{:032x}", report.state_hash),
+        Sentence(&report.remark).to_string(),
+    ]
+}
