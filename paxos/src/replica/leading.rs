@@ -95,8 +95,7 @@ impl Replica {
             leading.reads.take_in(ticket);
         }
         self.pending.notes.push(Note::Leading(leading.ballot));
-        self.election.forget_leader();
-        self.election.heard_elsewhere(None);
+        self.election.leads();
         self.role = RoleState::Leading(Box::new(leading));
         self.beat();
         self.propose_found();

@@ -335,7 +335,7 @@ impl Replica {
     /// A leader that other replicas hear and this one has not heard lately.
     #[must_use]
     pub fn leader_elsewhere(&self) -> Option<ReplicaId> {
-        self.election.elsewhere()
+        self.election.elsewhere(self.now, &self.config)
     }
 
     /// What it does.

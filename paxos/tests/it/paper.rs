@@ -460,6 +460,62 @@ fn a_change_of_voters_is_in_force_a_window_later() {
     assert_eq!(in_force(config(0).window), Some(incarnation));
 }
 
+/// An extension of section 3 (RULES R1): a vote of any kind counts only in the life that the configuration names.
+#[test]
+fn votes_of_another_incarnation_do_not_count() {
+    let another = Incarnation(99);
+    let (mut candidate, own) = candidate(3);
+    let mut promised = promise(own, 1, &[]);
+    if let Message::Promise { incarnation, .. } = &mut promised {
+        *incarnation = another;
+    }
+    let _ = hear(&mut candidate, 1, promised);
+    assert_eq!(candidate.role(), Role::Candidate);
+
+    let (mut leader, own) = leader(3);
+    let slot = leader.propose(word("x")).unwrap();
+    leader.read(7);
+    let round = leader.take_output().messages.into_iter().rev();
+    let nonce = round
+        .into_iter()
+        .find_map(|envelope| match envelope.message {
+            Message::Heartbeat { nonce, .. } => Some(nonce),
+            _ => None,
+        });
+    let mut vote = accepted(own, 1, slot);
+    if let Message::Accepted { incarnation, .. } = &mut vote {
+        *incarnation = another;
+    }
+    leader.step(Envelope {
+        from: ReplicaId(0),
+        to: ReplicaId(0),
+        message: accepted(own, 0, slot),
+    });
+    let echo = |incarnation| Message::Echo {
+        ballot: own,
+        nonce: nonce.unwrap(),
+        incarnation,
+        durable_watermark: Slot(0),
+    };
+
+    let unheeded = [
+        hear(&mut leader, 1, vote),
+        hear(&mut leader, 1, echo(another)),
+    ];
+    let heeded = [
+        hear(&mut leader, 1, accepted(own, 1, slot)),
+        hear(&mut leader, 1, echo(Incarnation(1))),
+    ];
+
+    assert!(
+        unheeded
+            .iter()
+            .all(|output| output.chosen.is_empty() && output.reads.is_empty())
+    );
+    assert_eq!(heeded[0].chosen, [(slot, word("x"))]);
+    assert_eq!(heeded[1].reads.len(), 1);
+}
+
 fn config(id: u8) -> Config {
     Config::new(ReplicaId(id), Incarnation(u64::from(id)), 5)
 }

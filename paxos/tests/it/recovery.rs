@@ -1,4 +1,4 @@
-//! What a replica is after a restart, where the journal must be written by hand to show it.
+//! What rests on the journal, where it must be written by hand to show it.
 
 use paxos::{
     Ballot, Command, Config, Configuration, DurableState, Envelope, Incarnation, Message, Record,
@@ -25,14 +25,10 @@ fn a_rejoin_learned_above_a_hole_survives_a_restart() {
     ];
 
     let mut restarted = restart(0, journal);
-    restarted.step(Envelope {
-        from: ReplicaId(1),
-        to: ReplicaId(0),
-        message: Message::Advance {
-            ballot: BALLOT,
-            chosen_watermark: Slot(1),
-        },
-    });
+    restarted.step(from_one(Message::Advance {
+        ballot: BALLOT,
+        chosen_watermark: Slot(1),
+    }));
 
     let chosen = restarted.take_output().chosen;
     assert_eq!(chosen, [(Slot(0), word("x")), (Slot(1), rejoin)]);
@@ -62,6 +58,62 @@ fn a_promise_reports_the_same_after_a_restart() {
     );
 }
 
+/// RULES R6: where another command was learned than was accepted, the learned one is chosen.
+#[test]
+fn what_was_learned_outweighs_what_was_accepted() {
+    let mut recovered = Recovered::new();
+    let learned = Record::Learned {
+        slot: Slot(0),
+        command: word("v"),
+    };
+    let state = DurableState {
+        promised: BALLOT,
+        chosen_watermark: Slot(1),
+        ..DurableState::default()
+    };
+
+    let chosen = recovered.batch(state, vec![accepted(0, "w"), learned]);
+
+    assert_eq!(chosen, [(Slot(0), word("v"))]);
+}
+
+/// RULES R7: a repeated acceptance claims no more of the journal than it was handed. Without this others forget what
+/// this replica knows to be chosen and its journal does not.
+#[test]
+fn a_repeated_acceptance_claims_only_what_the_journal_holds() {
+    let mut acceptor = restart(0, Vec::new());
+    let accept = Message::Accept {
+        ballot: BALLOT,
+        slot: Slot(0),
+        command: word("x"),
+        chosen_watermark: Slot(0),
+    };
+    let advance = Message::Advance {
+        ballot: BALLOT,
+        chosen_watermark: Slot(1),
+    };
+    for message in [accept.clone(), advance] {
+        acceptor.step(from_one(message));
+        let _ = acceptor.take_output();
+    }
+
+    acceptor.step(from_one(accept));
+    let output = acceptor.take_output();
+
+    assert_eq!(acceptor.chosen_watermark(), Slot(1));
+    assert_eq!(output.persist, None);
+    let claims = output
+        .messages_when_durable
+        .iter()
+        .map(|envelope| match envelope.message {
+            Message::Accepted {
+                durable_watermark, ..
+            } => Some(durable_watermark),
+            _ => None,
+        });
+    assert_eq!(claims.collect::<Vec<_>>(), [Some(Slot(0))]);
+}
+
 /// What a restarted replica says that it accepted.
 fn reported(journal: Vec<Record>) -> Vec<(Slot, Command)> {
     let mut restarted = restart(0, journal);
@@ -70,14 +122,10 @@ fn reported(journal: Vec<Record>) -> Vec<(Slot, Command)> {
         replica: ReplicaId(1),
         birth: 9,
     };
-    restarted.step(Envelope {
-        from: ReplicaId(1),
-        to: ReplicaId(0),
-        message: Message::Prepare {
-            ballot,
-            from_slot: Slot(0),
-        },
-    });
+    restarted.step(from_one(Message::Prepare {
+        ballot,
+        from_slot: Slot(0),
+    }));
     let promised = restarted.take_output().messages_when_durable;
     let reported = promised
         .into_iter()
@@ -89,6 +137,14 @@ fn reported(journal: Vec<Record>) -> Vec<(Slot, Command)> {
         .flatten()
         .map(|entry| (entry.slot, entry.command))
         .collect()
+}
+
+fn from_one(message: Message) -> Envelope {
+    Envelope {
+        from: ReplicaId(1),
+        to: ReplicaId(0),
+        message,
+    }
 }
 
 fn restart(id: u8, journal: Vec<Record>) -> Replica {
