@@ -70,7 +70,7 @@ running_pid() {
     pid=$(cat "$(pid_file_of "$1")" 2>/dev/null) || return 1
     [[ $pid =~ ^[0-9]+$ ]] || return 1
     # A process that ended and was not waited for has no arguments.
-    arguments=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null) || return 1
+    arguments=$({ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null) || return 1
     [[ ${arguments%%$'\n'*} == */kvpaxos-server ]] || return 1
     [[ $'\n'$arguments$'\n' == *$'\n'--data$'\n'"$(data_of "$1")"$'\n'* ]] || return 1
     echo "$pid"
