@@ -28,6 +28,10 @@ pub struct Config {
     pub watermark_ticks: u64,
     /// How many bytes of commands one message holds; a single longer command goes alone.
     pub message_bytes_max: usize,
+    /// With so many bytes of commands in flight nothing more is proposed. Without this bound a burst of large commands
+    /// would keep every disk and link busy for longer than an election timeout, and each new leader would begin by
+    /// sending all of it again.
+    pub in_flight_bytes_max: usize,
 }
 
 impl Config {
@@ -49,6 +53,7 @@ impl Config {
             retransmit_ticks: 20,
             watermark_ticks: 10,
             message_bytes_max: 1 << 20,
+            in_flight_bytes_max: 8 << 20,
         }
     }
 }

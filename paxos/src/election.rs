@@ -19,8 +19,8 @@ pub(crate) struct Election {
     heard: Option<Heard>,
     /// Names the attempts; begins at random, so that a late reply from before a restart fits none.
     nonce: u64,
-    /// A leader that others hear and this replica does not.
-    elsewhere: Option<ReplicaId>,
+    /// A leader that others hear and this replica does not, and when one of them last said so.
+    elsewhere: Option<(ReplicaId, u64)>,
 }
 
 /// A heartbeat, as far as it matters later.
@@ -111,13 +111,23 @@ impl Election {
     }
 
     /// Another replica hears `leader`; this one has not for a while.
-    pub(crate) fn heard_elsewhere(&mut self, leader: Option<ReplicaId>) {
-        self.elsewhere = leader;
+    pub(crate) fn heard_elsewhere(&mut self, leader: ReplicaId, now: u64) {
+        self.elsewhere = Some((leader, now));
     }
 
-    /// A leader that others hear and this replica does not: its clients are better served there.
-    pub(crate) fn elsewhere(&self) -> Option<ReplicaId> {
+    /// A leader that others hear and this replica does not: its clients are better served there. Those who hear nobody
+    /// do not gainsay the others; the news holds until two attempts have not renewed it.
+    pub(crate) fn elsewhere(&self, now: u64, config: &Config) -> Option<ReplicaId> {
+        let lately = |tick: u64| now <= tick + 2 * config.election_timeout_ticks_max;
         self.elsewhere
+            .filter(|(_, tick)| lately(*tick))
+            .map(|(leader, _)| leader)
+    }
+
+    /// This replica leads: no other does.
+    pub(crate) fn leads(&mut self) {
+        self.heard = None;
+        self.elsewhere = None;
     }
 }
 

@@ -127,10 +127,16 @@ impl Learner {
 /// Who is known to be ahead, and what has been asked of whom.
 #[derive(Debug, Default)]
 pub(crate) struct CatchUp {
-    /// The replica that claimed the highest chosen watermark, and its claim.
+    /// The highest chosen watermark that was claimed, and whom to ask: who claimed it, or who answered last.
     ahead: Option<(ReplicaId, Slot)>,
-    /// When the last question left; none when none is open.
-    asked_tick: Option<u64>,
+    open: Option<Question>,
+}
+
+/// A question under way.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    from_slot: Slot,
+    sent_tick: u64,
 }
 
 impl CatchUp {
@@ -141,30 +147,40 @@ impl CatchUp {
         }
     }
 
-    /// The open question was answered.
-    pub(crate) fn answered(&mut self) {
-        self.asked_tick = None;
+    /// `replica` gave commands from `from_slot` on. Only the answer to the open question makes room for the next one:
+    /// otherwise every repeated answer would start a chain of questions of its own.
+    pub(crate) fn answered(&mut self, replica: ReplicaId, from_slot: Slot) {
+        if self
+            .open
+            .take_if(|open| open.from_slot == from_slot)
+            .is_some()
+        {
+            self.ahead = self.ahead.map(|(_, claimed)| (replica, claimed));
+        }
     }
 
     /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. A question that
     /// found no answer for `retransmit_ticks` goes to all: who made the claim may be gone, and the claim still holds.
     pub(crate) fn question(
         &mut self,
-        chosen_watermark: Slot,
+        from_slot: Slot,
         now: u64,
         retransmit_ticks: u64,
     ) -> Option<Addressee> {
         let (replica, claimed) = self.ahead?;
-        if claimed <= chosen_watermark {
+        if claimed <= from_slot {
             *self = Self::default();
             return None;
         }
-        let addressee = match self.asked_tick {
+        let addressee = match self.open {
             None => Addressee::One(replica),
-            Some(asked) if now >= asked + retransmit_ticks => Addressee::All,
+            Some(open) if now >= open.sent_tick + retransmit_ticks => Addressee::All,
             Some(_) => return None,
         };
-        self.asked_tick = Some(now);
+        self.open = Some(Question {
+            from_slot,
+            sent_tick: now,
+        });
         Some(addressee)
     }
 }
@@ -172,7 +188,7 @@ impl CatchUp {
 /// Whom a question is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Addressee {
-    /// The one who claimed to know.
+    /// The one who claimed to know, or answered before.
     One(ReplicaId),
     /// Every other replica.
     All,

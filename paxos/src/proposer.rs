@@ -29,9 +29,11 @@ pub(crate) struct Preparing {
 }
 
 /// A promise of which some parts have come. Parts of two sendings are not mixed: an acceptor that meanwhile learned
-/// more cuts the parts elsewhere.
+/// more cuts the parts elsewhere. As long as it has not, it repeats itself: having promised, it accepts nothing more
+/// before this candidate leads, and a restart brings back the same.
 #[derive(Debug)]
 struct PartialPromise {
+    incarnation: Incarnation,
     parts: u32,
     chosen_watermark: Slot,
     came: BTreeMap<u32, Vec<AcceptedCommand>>,
@@ -67,12 +69,15 @@ impl Preparing {
             return;
         }
         let fresh = || PartialPromise {
+            incarnation: part.incarnation,
             parts: part.parts,
             chosen_watermark: part.chosen_watermark,
             came: BTreeMap::new(),
         };
         let partial = self.partial.entry(from).or_insert_with(fresh);
-        if (partial.parts, partial.chosen_watermark) != (part.parts, part.chosen_watermark) {
+        if (partial.incarnation, partial.parts, partial.chosen_watermark)
+            != (part.incarnation, part.parts, part.chosen_watermark)
+        {
             *partial = fresh();
         }
         partial.came.insert(part.part, part.accepted);
@@ -135,6 +140,8 @@ impl Preparing {
             hurried_watermark: Slot(0),
             heartbeat_tick: now,
             since_tick: now,
+            learned_watermark: chosen_watermark,
+            learned_tick: now,
             hurried: ReplicaSet::default(),
         }
     }
@@ -171,6 +178,10 @@ pub(crate) struct Leading {
     pub(crate) heartbeat_tick: u64,
     /// When this leadership began.
     pub(crate) since_tick: u64,
+    /// The chosen watermark at the last tick.
+    pub(crate) learned_watermark: Slot,
+    /// When that last grew.
+    pub(crate) learned_tick: u64,
     /// Followers that hold requests of their clients and wait for the watermark to move.
     pub(crate) hurried: ReplicaSet,
 }
@@ -185,6 +196,12 @@ pub(crate) struct InFlight {
 }
 
 impl Leading {
+    /// Whether those who promised are a quorum in the next slot to propose in. They no longer are where a rejoin has
+    /// given one of them another life (RULES R1).
+    pub(crate) fn phase_one_holds(&self, configuration: &Configuration) -> bool {
+        configuration.is_quorum(self.next_slot, &self.promises)
+    }
+
     /// Whether a majority, this replica included, echoed a round that left within the last `timeout_ticks`.
     pub(crate) fn has_majority(
         &self,
@@ -203,6 +220,14 @@ impl Leading {
             .map(|(replica, (_, incarnation))| (*replica, *incarnation))
             .collect();
         configuration.is_quorum(slot, &lately)
+    }
+
+    /// What the commands in flight take, in bytes.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        let commands = self.in_flight.values();
+        commands
+            .map(|in_flight| in_flight.command.size_bytes())
+            .sum()
     }
 
     /// The slot below which every member's journal can replay.

@@ -13,13 +13,14 @@ use crate::output::{DurableState, Record};
 #[derive(Debug, Default)]
 pub struct Recovered {
     pub(crate) state: DurableState,
-    /// Accepted, and not known to be chosen.
+    /// Accepted at or above the chosen watermark: what the acceptor remembered, learned since or not, so that a promise
+    /// reports the same after a restart.
     pub(crate) accepted: BTreeMap<Slot, (Ballot, Command)>,
     /// Learned to be chosen, above a slot that was not.
     pub(crate) learned: BTreeMap<Slot, Command>,
     /// Chosen, and not forgotten by all.
     pub(crate) chosen: BTreeMap<Slot, Command>,
-    /// Chosen changes of the voters.
+    /// Changes of the voters chosen below the chosen watermark.
     pub(crate) rejoins: Vec<(Slot, ReplicaId, Incarnation)>,
 }
 
@@ -45,7 +46,6 @@ impl Recovered {
                     self.accepted.insert(slot, (ballot, command));
                 }
                 Record::Learned { slot, command } => {
-                    self.accepted.remove(&slot);
                     self.learned.insert(slot, command);
                 }
             }
@@ -68,18 +68,31 @@ impl Recovered {
         self.state.chosen_watermark
     }
 
+    /// Every change of the voters known to be chosen, those above the chosen watermark included.
+    pub(crate) fn rejoins(&self) -> impl Iterator<Item = (Slot, ReplicaId, Incarnation)> {
+        let learned = self
+            .learned
+            .iter()
+            .filter_map(|(slot, command)| rejoin(*slot, command));
+        self.rejoins.iter().copied().chain(learned)
+    }
+
     fn take_chosen(&mut self, slot: Slot) -> Command {
         let accepted = self.accepted.remove(&slot).map(|(_, command)| command);
         let command = self.learned.remove(&slot).or(accepted).unwrap_or_else(|| {
             panic!("the journal says that slot {slot} is chosen, and holds no command for it")
         });
-        if let Command::Rejoin {
+        self.rejoins.extend(rejoin(slot, &command));
+        command
+    }
+}
+
+fn rejoin(slot: Slot, command: &Command) -> Option<(Slot, ReplicaId, Incarnation)> {
+    match command {
+        Command::Rejoin {
             replica,
             incarnation,
-        } = command
-        {
-            self.rejoins.push((slot, replica, incarnation));
-        }
-        command
+        } => Some((slot, *replica, *incarnation)),
+        Command::Noop | Command::Opaque(_) => None,
     }
 }

@@ -4,7 +4,7 @@
 //! a slow disk or terminal never stalls the service: what does not fit is counted, and the count is logged (SPEC C6).
 //! Also owns what happens on a panic, which is a line like any other and then the end of the process.
 
-use std::backtrace::Backtrace;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
@@ -77,8 +77,12 @@ impl Logging {
         std::panic::set_hook(Box::new(move |panic| {
             let thread = thread::current();
             let name = thread.name().unwrap_or("unnamed");
-            let line = format!("thread {name}: {panic}\n{}", Backtrace::capture());
-            logging.log_from_another_thread(line);
+            let backtrace = Backtrace::capture();
+            let trace = match backtrace.status() {
+                BacktraceStatus::Captured => backtrace.to_string(),
+                _ => String::new(),
+            };
+            logging.log_from_another_thread(format!("thread {name}: {panic}\n{trace}"));
             std::process::exit(1);
         }));
     }

@@ -79,8 +79,10 @@ impl<T> Inbox<T> {
         events: &mut Events,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        self.bell.asleep.store(true, Ordering::SeqCst);
-        let timeout = if self.receiver.is_empty() {
+        // Whoever does not sleep need not be rung. The second look is for what came between the first and falling asleep.
+        let sleeps = timeout != Some(Duration::ZERO) && self.receiver.is_empty();
+        self.bell.asleep.store(sleeps, Ordering::SeqCst);
+        let timeout = if sleeps && self.receiver.is_empty() {
             timeout
         } else {
             Some(Duration::ZERO)

@@ -60,10 +60,10 @@ fn serve(config: &Config, logging: &Logging) -> Result<(), ServerError> {
         ..config.clone()
     };
     let listeners = Listeners::bind(&config)?;
-    let logging = logging.clone();
+    let last_words = logging.clone();
     let fatal = Fatal::new(move |why| {
         log::error!("{why}");
-        logging.flush();
+        last_words.flush();
         std::process::exit(1);
     });
     let server = Server::start(&config, listeners, fatal)?;
@@ -73,7 +73,7 @@ fn serve(config: &Config, logging: &Logging) -> Result<(), ServerError> {
     }
     wait_for_signal(&mut signals);
     log::info!("this replica stops");
-    limit_stopping();
+    limit_stopping(logging.clone());
     server.stop();
     log::info!("this replica has stopped");
     Ok(())
@@ -137,12 +137,11 @@ fn wait_for_signal(signals: &mut UnixStream) {
 }
 
 /// A disk that stands still must not keep the process: what was answered is durable at a majority already.
-fn limit_stopping() {
-    thread::spawn(|| {
+fn limit_stopping(logging: Logging) {
+    thread::spawn(move || {
         thread::sleep(STOPPING_MAX);
         log::warn!("some thread did not stop in time");
-        log::logger().flush();
-        thread::sleep(Duration::from_millis(50));
+        logging.flush();
         std::process::exit(0);
     });
 }
@@ -168,4 +167,4 @@ fn health(address: &str) -> ExitCode {
 const USAGE: u8 = 2;
 /// Descriptors for peers, files and the threads' own.
 const KEPT_DESCRIPTORS: u64 = 64;
-const STOPPING_MAX: Duration = Duration::from_millis(1_800);
+const STOPPING_MAX: Duration = Duration::from_millis(1_500);

@@ -2,7 +2,8 @@
 //!
 //! In each turn it takes all that is there (requests, messages of peers, what became durable, ticks), feeds the node,
 //! handles the node's output in the documented order until there is no more, and then writes once to each peer and
-//! hands one batch of answers to each worker. It polls the peer sockets itself and waits nowhere else.
+//! hands one batch of answers to each worker. It polls the peer sockets itself and waits nowhere else. A turn that has
+//! much to do is cut short and goes on in the next, so that heartbeats leave in time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use common::Answer;
 use crossbeam_channel::Sender;
+use log::Level;
 use mio::{Events, Poll};
-use paxos::{Persist, Record, ReplicaId};
+use paxos::{Message, Persist, Record, ReplicaId};
 
 use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
-use crate::foreign;
+use crate::foreign::{self, Cause};
 use crate::mailbox::{Inbox, Mailbox};
 use crate::node::{ConnectionId, Node, NodeOutput};
 use crate::peers::{LinkEvent, Links, PeerMessage};
@@ -53,6 +55,9 @@ impl ReplicaThread {
         let now = Instant::now();
         let worker_count = self.workers.len();
         Turning {
+            requests: VecDeque::new(),
+            has_output: false,
+            turn_ends: now,
             answers: vec![Vec::new(); worker_count],
             ticker: Ticker::new(now),
             ticks: 0,
@@ -72,6 +77,12 @@ struct Turning {
     ticks: u64,
     promises: Promises,
     link_events: Vec<LinkEvent>,
+    /// What clients brought and the node has not taken.
+    requests: VecDeque<ClientEvent>,
+    /// The node may have more output.
+    has_output: bool,
+    /// When the turn is to be cut short.
+    turn_ends: Instant,
     /// What the turn gathered for each worker.
     answers: Vec<Vec<(ConnectionId, Answer)>>,
     stopping: Option<Stopping>,
@@ -96,10 +107,12 @@ impl Turning {
             {
                 panic!("the replica thread cannot poll: {error}");
             }
+            self.turn_ends = Instant::now() + TURN_MAX;
             for event in &events {
                 self.thread.links.note_event(event);
             }
             self.take_inbox();
+            self.take_requests();
             self.take_links();
             self.take_ticks();
             self.take_outputs();
@@ -109,7 +122,7 @@ impl Turning {
     }
 
     fn timeout(&self) -> Duration {
-        if self.thread.links.has_more() && self.promises.has_room() {
+        if self.thread.links.has_more() || self.has_output || !self.requests.is_empty() {
             return Duration::ZERO;
         }
         self.ticker.until_next(Instant::now())
@@ -118,12 +131,10 @@ impl Turning {
     fn take_inbox(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
             let Some(event) = self.thread.inbox.take() else {
-                return;
+                break;
             };
             match event {
-                Event::Clients(batch) => batch
-                    .into_iter()
-                    .for_each(|event| self.take_client_event(event)),
+                Event::Clients(batch) => self.requests.extend(batch),
                 Event::Durable(durable) => {
                     self.thread.node.note_journal_bytes(durable.journal_bytes);
                     self.promises.note(durable);
@@ -134,6 +145,15 @@ impl Turning {
                         stopping.quiet_workers += 1;
                     }
                 }
+            }
+        }
+    }
+
+    fn take_requests(&mut self) {
+        while let Some(event) = self.requests.pop_front() {
+            self.take_client_event(event);
+            if Instant::now() >= self.turn_ends {
+                return;
             }
         }
     }
@@ -155,27 +175,32 @@ impl Turning {
         }
     }
 
-    /// While the journal is far behind, peers are not read: what they say would only make it fall further behind.
     fn take_links(&mut self) {
-        if self.promises.has_room() {
-            self.thread
-                .links
-                .receive(Instant::now(), &mut self.link_events);
-        }
-        self.feed_link_events();
-    }
-
-    fn feed_link_events(&mut self) {
+        let now = Instant::now();
+        self.thread.links.receive(now, &mut self.link_events);
         let replica = self.thread.replica;
+        let mut passed_over = 0u64;
         for event in self.link_events.drain(..) {
             match event {
                 LinkEvent::Up(peer) => self.thread.node.link(peer, true),
                 LinkEvent::Down(peer) => self.thread.node.link(peer, false),
+                LinkEvent::Message { message, .. }
+                    if !self.promises.has_room() && brings_commands(&message) =>
+                {
+                    passed_over += 1;
+                }
                 LinkEvent::Message { from, message } => {
                     trace(from, replica, &message);
                     self.thread.node.peer(from, message);
                 }
             }
+        }
+        if passed_over > 0 {
+            foreign::log(
+                Cause::PeerLink,
+                Level::Warn,
+                format_args!("the disk is too slow: {passed_over} messages are passed over"),
+            );
         }
     }
 
@@ -189,15 +214,20 @@ impl Turning {
         }
     }
 
-    /// Handles outputs until there are no more: one that this replica sends to itself causes another.
+    /// Handles outputs until there are no more (one that this replica sends to itself causes another), or the turn is
+    /// cut short.
     fn take_outputs(&mut self) {
         loop {
             self.keep_promises();
             let output = self.thread.node.take_output();
-            if output.is_empty() {
+            self.has_output = !output.is_empty();
+            if !self.has_output {
                 return;
             }
             self.handle(output);
+            if Instant::now() >= self.turn_ends {
+                return;
+            }
         }
     }
 
@@ -220,7 +250,7 @@ impl Turning {
         }
         for (to, message) in send {
             trace(self.thread.replica, to, &message);
-            self.thread.links.send(to, 0, &message);
+            self.thread.links.send(to, 0, message);
         }
         self.promises.make(send_when_durable);
         for (connection, answer) in answers {
@@ -244,7 +274,7 @@ impl Turning {
             if to == replica {
                 self.thread.node.peer(replica, message);
             } else {
-                self.thread.links.send(to, rests_on, &message);
+                self.thread.links.send(to, rests_on, message);
             }
         }
     }
@@ -296,6 +326,8 @@ impl Turning {
 
     /// Everybody who waits is answered; then all others are told to finish.
     fn end(mut self) {
+        self.turn_ends = Instant::now() + QUIET_WAIT_MAX;
+        self.take_requests();
         self.thread.node.stop();
         self.take_outputs();
         self.hand_out();
@@ -384,6 +416,15 @@ fn persist_bytes(persist: &Persist) -> usize {
     persist.records.iter().map(record_bytes).sum()
 }
 
+/// While the journal is far behind, what would make it fall further behind is treated like a message that was lost:
+/// agreement sends it again. Everything else goes on, so that a slow disk does not look like a dead replica.
+fn brings_commands(message: &PeerMessage) -> bool {
+    matches!(
+        message,
+        PeerMessage::Agreement(Message::Accept { .. } | Message::Chosen { .. })
+    )
+}
+
 /// Messages in the notation of the golden scripts.
 fn trace(from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
     match message {
@@ -398,6 +439,8 @@ const EVENTS_PER_TURN: usize = 256;
 /// More than the threads that send; so a turn takes all that is there unless somebody sends without end.
 const BATCHES_PER_TURN: usize = 256;
 const TICKS_PER_REPORT: u64 = 100;
+/// Longer than a turn of thousands of small requests; a fraction of the interval of heartbeats.
+const TURN_MAX: Duration = Duration::from_millis(20);
 /// Work that may wait for the journal: about a second of a fast disk.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// Workers turn in far less, unless the machine is overloaded.

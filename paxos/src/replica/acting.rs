@@ -131,6 +131,7 @@ impl Replica {
         {
             self.choose(slot, command);
         }
+        self.settle_in_flight();
         self.catch_up.heard(from, chosen_watermark);
         self.ask_to_catch_up();
     }
@@ -198,8 +199,10 @@ impl Replica {
         commands: Vec<Command>,
         chosen_watermark: Slot,
     ) {
-        self.catch_up.answered();
         self.catch_up.heard(from, chosen_watermark);
+        if !commands.is_empty() {
+            self.catch_up.answered(from, from_slot);
+        }
         let mut slot = from_slot;
         for command in commands {
             if self.contradicts_leadership(slot, &command) {

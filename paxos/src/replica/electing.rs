@@ -47,8 +47,9 @@ impl Replica {
         if canvass.nonce != nonce {
             return;
         }
-        self.election
-            .heard_elsewhere(leader.filter(|leader| *leader != self.config.me));
+        if let Some(leader) = leader.filter(|leader| *leader != self.config.me) {
+            self.election.heard_elsewhere(leader, self.now);
+        }
         let Some(incarnation) = follower else {
             return;
         };

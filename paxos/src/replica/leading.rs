@@ -17,10 +17,7 @@ impl Replica {
                 let slot = self.learner.chosen_watermark();
                 if !leading.has_majority(&self.configuration, slot, self.now, timeout) {
                     self.become_follower_of_nobody();
-                } else if !self
-                    .configuration
-                    .is_quorum(leading.next_slot, &leading.promises)
-                {
+                } else if !leading.phase_one_holds(&self.configuration) || self.learns_nothing() {
                     self.become_candidate();
                 } else {
                     self.resend_accepts();
@@ -29,6 +26,22 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Whether this leader still lacks commands that are chosen below its start, and has learned none for long. Who knew
+    /// them may have forgotten in a crash, and nobody but a leader proposes them again: phase 1 tells what those who are
+    /// here accepted there.
+    fn learns_nothing(&mut self) -> bool {
+        let chosen_watermark = self.learner.chosen_watermark();
+        let RoleState::Leading(leading) = &mut self.role else {
+            return false;
+        };
+        if chosen_watermark != leading.learned_watermark {
+            leading.learned_watermark = chosen_watermark;
+            leading.learned_tick = self.now;
+        }
+        let patience_ticks = self.config.election_timeout_ticks_max;
+        chosen_watermark < leading.start && self.now >= leading.learned_tick + patience_ticks
     }
 
     fn tick_preparing(&mut self) {
@@ -82,8 +95,7 @@ impl Replica {
             leading.reads.take_in(ticket);
         }
         self.pending.notes.push(Note::Leading(leading.ballot));
-        self.election.forget_leader();
-        self.election.heard_elsewhere(None);
+        self.election.leads();
         self.role = RoleState::Leading(Box::new(leading));
         self.beat();
         self.propose_found();
@@ -110,12 +122,13 @@ impl Replica {
     }
 
     /// How many slots the window leaves open: nobody proposes in a slot before every slot a window below it is known to
-    /// be chosen, nor where the promises of phase 1 are no quorum any more (RULES R1).
+    /// be chosen, nor where the promises of phase 1 are no quorum any more (RULES R1). None while enough bytes are in
+    /// flight.
     pub(super) fn window_room(&self, leading: &Leading) -> u64 {
-        if !self
-            .configuration
-            .is_quorum(leading.next_slot, &leading.promises)
-        {
+        if !leading.phase_one_holds(&self.configuration) {
+            return 0;
+        }
+        if leading.in_flight_bytes() >= self.config.in_flight_bytes_max {
             return 0;
         }
         let end = self.learner.chosen_watermark().plus(self.config.window);
@@ -154,7 +167,6 @@ impl Replica {
             self.accept(ballot, slot, &command)
                 .expect("a leader has promised nothing above its own ballot");
         }
-        self.pending.watermark_told = true;
         self.send_to_others(&Message::Accept {
             ballot,
             slot,
@@ -213,7 +225,8 @@ impl Replica {
         }
     }
 
-    /// Whether a command said to be chosen cannot be, if this leader's ballot were the highest.
+    /// Whether a command said to be chosen cannot be, if this leader's ballot were the highest. Where it has proposed, or
+    /// is about to propose what phase 1 found, only that can be chosen; elsewhere nothing yet.
     pub(super) fn contradicts_leadership(&self, slot: Slot, command: &Command) -> bool {
         let RoleState::Leading(leading) = &self.role else {
             return false;
@@ -221,10 +234,11 @@ impl Replica {
         if slot < leading.start || self.learner.knows(slot) {
             return false;
         }
-        leading
-            .in_flight
-            .get(&slot)
-            .is_none_or(|in_flight| in_flight.command != *command)
+        let proposed = leading.in_flight.get(&slot);
+        let expected = proposed
+            .map(|in_flight| &in_flight.command)
+            .or_else(|| leading.adopted.get(&slot));
+        expected != Some(command)
     }
 
     fn resend_accepts(&mut self) {
@@ -277,13 +291,16 @@ impl Replica {
     }
 
     /// Begins a round for the reads that wait, once all that phase 1 found is chosen: before that, this leader may lack
-    /// a write that was answered under the last one (RULES R10).
+    /// a write that was answered under the last one (RULES R10). Nor does it know all such writes where phase 1 counted
+    /// the promise of a life that does not vote there: a lower ballot may go on choosing (RULES R1).
     pub(super) fn begin_read_round(&mut self) {
         let chosen_watermark = self.learner.chosen_watermark();
         let RoleState::Leading(leading) = &mut self.role else {
             return;
         };
-        if leading.reads.wants_round() && chosen_watermark >= leading.adopted_end {
+        let knows_all_before =
+            chosen_watermark >= leading.adopted_end && leading.phase_one_holds(&self.configuration);
+        if leading.reads.wants_round() && knows_all_before {
             leading.reads.begin(chosen_watermark);
             self.send_heartbeat();
         }
@@ -370,16 +387,15 @@ impl Replica {
         self.pending.reads.push(ReadReady { ticket, watermark });
     }
 
-    /// Followers that wait for an outcome hear of it at once, unless an Accept of this turn tells them anyway. They hear
+    /// Followers that wait for an outcome hear of it at once, unless an Accept just told all. They hear
     /// of the next one too only if something of theirs may still be in flight.
     pub(super) fn tell_watermark(&mut self) {
         let chosen_watermark = self.learner.chosen_watermark();
-        let told = std::mem::take(&mut self.pending.watermark_told);
         let RoleState::Leading(leading) = &mut self.role else {
             return;
         };
         let behind = leading.told_watermark.max(leading.hurried_watermark) < chosen_watermark;
-        if leading.hurried.is_empty() || told || !behind {
+        if leading.hurried.is_empty() || !behind {
             return;
         }
         leading.hurried_watermark = chosen_watermark;

@@ -57,8 +57,6 @@ struct Pending {
     accepted: Option<(Ballot, Vec<Slot>)>,
     reads: Vec<ReadReady>,
     notes: Vec<Note>,
-    /// An Accept with the present watermark goes to all in this turn.
-    watermark_told: bool,
 }
 
 /// What a replica does beside accepting and learning, which it always does.
@@ -104,7 +102,7 @@ impl Replica {
             config.me
         );
         assert!(config.window > 0, "a window of 0 slots proposes nothing");
-        for (slot, replica, incarnation) in recovered.rejoins {
+        for (slot, replica, incarnation) in recovered.rejoins() {
             configuration.rejoin(slot, config.window, replica, incarnation);
         }
         let state = recovered.state;
@@ -337,7 +335,7 @@ impl Replica {
     /// A leader that other replicas hear and this one has not heard lately.
     #[must_use]
     pub fn leader_elsewhere(&self) -> Option<ReplicaId> {
-        self.election.elsewhere()
+        self.election.elsewhere(self.now, &self.config)
     }
 
     /// What it does.

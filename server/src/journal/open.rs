@@ -175,9 +175,9 @@ impl Reading {
     fn of(disk: &dyn Disk, owner: Owner, replay: Replay<'_>) -> Result<Self, Trouble> {
         let names = list(disk)?;
         let numbers = segment_numbers(&names);
-        let oldest = *numbers.first().ok_or_else(|| missing(1))?;
         let mut reading: Option<Self> = None;
-        for (number, expected) in numbers.iter().copied().zip(oldest..) {
+        // Nothing is trimmed as long as there are no snapshots: a journal begins with its first segment.
+        for (number, expected) in numbers.into_iter().zip(JournalEnd::NONE.oldest_segment..) {
             if number != expected {
                 return Err(missing(expected).into());
             }
@@ -187,7 +187,7 @@ impl Reading {
             reading = Some(Self::with_segment(reading, segment, replay)?);
         }
         let mut reading = reading.ok_or_else(|| missing(1))?;
-        reading.check_ends(oldest)?;
+        reading.check_end()?;
         let spares = names.into_iter().filter(|name| is_spare_name(name));
         reading.leftovers.extend(spares);
         Ok(reading)
@@ -241,16 +241,12 @@ impl Reading {
         })
     }
 
-    /// Checks that neither end of the journal is missing.
-    fn check_ends(&self, oldest: u64) -> Result<(), Damage> {
-        let end = self.newest.end;
+    /// Checks that the last segment is there, and that the journal has its first batch.
+    fn check_end(&self) -> Result<(), Damage> {
         if self.tail == Tail::Closed {
             return Err(missing(self.newest.segment.header.number + 1));
         }
-        if oldest > end.oldest_segment {
-            return Err(missing(end.oldest_segment));
-        }
-        if end.serial == JournalEnd::NONE.serial {
+        if self.newest.end.serial == JournalEnd::NONE.serial {
             return Err(Damage {
                 why: "the first batch is missing".to_owned(),
                 ..self.end_as_damage()

@@ -13,10 +13,13 @@
 //! settings   value_bytes_max:u32 sessions_max:u32 session_expiry_s:u32 hash_interval:u32 store_bytes_max:u64 window:u32
 //! ```
 
+use std::sync::Arc;
+
+use byteorder::{BigEndian, ByteOrder};
 use common::DecodeError;
 use common::frame::append_frame;
 use common::wire::{FieldReader, put_u64};
-use paxos::Message;
+use paxos::{Command, Message};
 
 use super::fields::Field;
 use super::message::PeerMessage;
@@ -77,6 +80,69 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
     });
 }
 
+/// The long end of a frame, which is sent from where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// A command, which the log and the frames to the other replicas share.
+    Shared(Arc<[u8]>),
+    /// Requests that are forwarded.
+    Owned(Vec<u8>),
+}
+
+impl Tail {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Appends the frame of `message`, or, where it ends with long bytes, the frame up to these, which are returned.
+pub(super) fn append_frame_head(
+    out: &mut Vec<u8>,
+    rests_on: u64,
+    mut message: PeerMessage,
+) -> Option<Tail> {
+    let start = out.len();
+    let tail = take_tail(&mut message);
+    append_peer_frame(out, rests_on, &message);
+    let bytes = tail.as_ref()?.bytes().len();
+    let bytes = u32::try_from(bytes).expect("a message fits a frame");
+    let frame_bytes = BigEndian::read_u32(&out[start..]) + bytes;
+    BigEndian::write_u32(&mut out[start..], frame_bytes);
+    if let Some(Tail::Shared(_)) = tail {
+        // Before a command stands its length, which was written as that of an empty one.
+        let length = out.len() - 4;
+        BigEndian::write_u32(&mut out[length..], bytes);
+    }
+    tail
+}
+
+/// Takes the bytes with which the frame of `message` ends out of it, if they are long.
+fn take_tail(message: &mut PeerMessage) -> Option<Tail> {
+    let command = match message {
+        PeerMessage::Forward { requests } if requests.len() >= TAIL_BYTES_MIN => {
+            return Some(Tail::Owned(std::mem::take(requests)));
+        }
+        PeerMessage::Agreement(Message::Accept { command, .. }) => command,
+        PeerMessage::Agreement(Message::Promise { accepted, .. }) => {
+            &mut accepted.last_mut()?.command
+        }
+        PeerMessage::Agreement(Message::Chosen { commands, .. }) => commands.last_mut()?,
+        _ => return None,
+    };
+    match command {
+        Command::Opaque(bytes) if bytes.len() >= TAIL_BYTES_MIN => {
+            Some(Tail::Shared(std::mem::replace(bytes, Arc::from([]))))
+        }
+        _ => None,
+    }
+}
+
+/// Shorter bytes are cheaper to copy than to send in a piece of their own.
+const TAIL_BYTES_MIN: usize = 32 << 10;
+
 /// The longest frame between replicas, in bytes without its length, in a cluster of these settings: one value, or a
 /// batch of smaller requests, or both where the value is what made the batch full; and room for every other field.
 #[must_use]
@@ -96,7 +162,7 @@ const FOUNDING_REPLY: u8 = 0x62;
 const FOUNDED: u8 = 0x63;
 
 /// Writes and reads messages from one table, so that the two cannot differ: a kind, a variant, and its fields in the
-/// order in which they travel.
+/// order in which they travel. What may be long comes last, so that it need not be copied to be sent.
 macro_rules! agreement_messages {
     ($($kind:literal $variant:ident { $($field:ident),+ })+) => {
         fn put_agreement(out: &mut Vec<u8>, rests_on: u64, message: &Message) {
@@ -124,16 +190,16 @@ agreement_messages! {
     0x42 CanvassReply { nonce, follow, incarnation, leader, chosen_watermark }
     0x43 Prepare { ballot, from_slot }
     0x44 Promise {
-        ballot, incarnation, from_slot, part, parts, accepted, chosen_watermark, trimmed_watermark
+        ballot, incarnation, from_slot, part, parts, chosen_watermark, trimmed_watermark, accepted
     }
-    0x45 Accept { ballot, slot, command, chosen_watermark }
-    0x46 Accepted { ballot, incarnation, slots, durable_watermark }
+    0x45 Accept { ballot, slot, chosen_watermark, command }
+    0x46 Accepted { ballot, incarnation, durable_watermark, slots }
     0x47 Refused { ballot, promised, hears_leader }
     0x48 Heartbeat { ballot, nonce, chosen_watermark, forget_watermark, has_majority }
     0x49 Echo { ballot, nonce, incarnation, durable_watermark }
     0x4a Advance { ballot, chosen_watermark }
     0x4b CatchUp { from_slot }
-    0x4c Chosen { from_slot, commands, chosen_watermark, trimmed_watermark }
+    0x4c Chosen { from_slot, chosen_watermark, trimmed_watermark, commands }
     0x4d ReadQuery { nonce }
     0x4e ReadAnswer { nonce, read_watermark }
 }
@@ -158,4 +224,56 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
         },
         _ => PeerMessage::Agreement(take_agreement(kind, fields)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos::{AcceptedCommand, Ballot, Incarnation, Slot};
+
+    #[test]
+    fn a_frame_in_two_pieces_has_the_same_bytes() {
+        let long = Command::Opaque(vec![7; TAIL_BYTES_MIN].into());
+        let entry = |command: &Command| AcceptedCommand {
+            slot: Slot(1),
+            ballot: Ballot::NONE,
+            command: command.clone(),
+        };
+        let messages = [
+            Message::Accept {
+                ballot: Ballot::NONE,
+                slot: Slot(1),
+                command: long.clone(),
+                chosen_watermark: Slot(1),
+            },
+            Message::Promise {
+                ballot: Ballot::NONE,
+                incarnation: Incarnation(1),
+                from_slot: Slot(1),
+                part: 0,
+                parts: 1,
+                accepted: vec![entry(&Command::Noop), entry(&long)],
+                chosen_watermark: Slot(1),
+                trimmed_watermark: Slot(1),
+            },
+            Message::Chosen {
+                from_slot: Slot(1),
+                commands: vec![long.clone(), long],
+                chosen_watermark: Slot(1),
+                trimmed_watermark: Slot(1),
+            },
+        ];
+        let forward = PeerMessage::Forward {
+            requests: vec![7; TAIL_BYTES_MIN],
+        };
+        let messages = messages.into_iter().map(PeerMessage::Agreement);
+        for message in messages.chain([forward]) {
+            let mut whole = vec![1];
+            append_peer_frame(&mut whole, 9, &message);
+            let mut pieces = vec![1];
+            let tail = append_frame_head(&mut pieces, 9, message.clone());
+            pieces.extend_from_slice(tail.expect("its end is long").bytes());
+            assert!(pieces == whole, "{message:?}");
+        }
+    }
 }

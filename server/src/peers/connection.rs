@@ -14,8 +14,8 @@ use paxos::ReplicaId;
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 
-use super::greeting::{GREETING_BYTES_MAX, GreetingError};
-use super::outgoing::Outgoing;
+use super::greeting::{GREETING_BYTES_MAX, GreetingError, PeerGreeting};
+use super::outgoing::{Outgoing, Urgency};
 
 /// A connection and how far it has come.
 #[derive(Debug)]
@@ -154,6 +154,14 @@ impl Connection {
     /// Whether reading could bring something at once.
     pub(super) fn may_read(&self) -> bool {
         self.readable && !matches!(self.stage, Stage::Connecting { .. })
+    }
+
+    /// Queues this side's greeting.
+    pub(super) fn greet(&mut self, greeting: &PeerGreeting) {
+        self.outgoing.push(Urgency::Bulk, |out| {
+            greeting.append_to(out);
+            None
+        });
     }
 
     /// Moves from connecting to greeting if TCP has connected.

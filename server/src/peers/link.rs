@@ -42,11 +42,12 @@ pub(super) fn head_start(own: ReplicaId, peer: ReplicaId) -> Duration {
     }
 }
 
-pub(super) fn redial_after(loss: &Loss) -> Duration {
+/// How long to wait after a failed attempt.
+pub(super) fn redial_after(loss: &Loss, own: ReplicaId, peer: ReplicaId) -> Duration {
     match loss {
         Loss::Greeting(_) | Loss::Framing(_) => REFUSED_INTERVAL,
         Loss::Closed => CLOSED_INTERVAL,
-        _ => REDIAL_INTERVAL,
+        _ => REDIAL_INTERVAL + head_start(own, peer),
     }
 }
 

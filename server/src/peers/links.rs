@@ -15,7 +15,7 @@ use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
 use paxos::{Incarnation, ReplicaId};
 
-use super::codec::{PeerFrame, append_peer_frame, peer_frame_bytes_max};
+use super::codec::{PeerFrame, append_frame_head, peer_frame_bytes_max};
 use super::connection::{Connection, Loss, Stage};
 use super::dialer::Dialer;
 use super::greeting::{GreetingError, PEER_VERSION, PeerGreeting};
@@ -23,6 +23,7 @@ use super::link::{
     Link, REDIAL_INTERVAL, REFUSED_INTERVAL, head_start, keeps_new, log_loss, log_up, redial_after,
 };
 use super::message::PeerMessage;
+use super::outgoing::Urgency;
 use crate::config::Member;
 use crate::foreign::{self, Cause};
 use crate::identity::ClusterSettings;
@@ -172,23 +173,17 @@ impl Links {
 
     /// Queues a message; without a link it is dropped, as agreement allows. `rests_on` is the serial up to which the
     /// journal is durable if the message claims anything about it, else 0.
-    pub fn send(&mut self, to: ReplicaId, rests_on: u64, message: &PeerMessage) {
-        let frame_bytes_max = peer_frame_bytes_max(&self.settings.cluster_settings) as usize;
+    pub fn send(&mut self, to: ReplicaId, rests_on: u64, message: PeerMessage) {
         let Some(link) = self.peers.get(&to).and_then(|peer| peer.link) else {
             return;
         };
         let Some(connection) = self.connections.get_mut(&link.token) else {
             return;
         };
-        let dropped = connection.outgoing.push(|out| {
-            let before = out.len();
-            append_peer_frame(out, rests_on, message);
-            let frame_bytes = out.len() - before;
-            if frame_bytes > frame_bytes_max {
-                log::error!("a message of {frame_bytes} bytes to {to} is too long and is not sent");
-                out.truncate(before);
-            }
-        });
+        let urgency = Urgency::of(&message);
+        let dropped = connection
+            .outgoing
+            .push(urgency, |out| append_frame_head(out, rests_on, message));
         if dropped > 0 {
             foreign::log(
                 Cause::PeerLink,
@@ -306,7 +301,7 @@ impl Links {
         };
         let mut connection = Connection::dial(id, remote, queued_bytes_max)?;
         let greeting = self.greeting_for(id);
-        connection.outgoing.push(|out| greeting.append_to(out));
+        connection.greet(&greeting);
         let token = self.register(connection)?;
         self.peers
             .get_mut(&id)
@@ -410,12 +405,14 @@ impl Links {
             events.push(LinkEvent::Down(id));
         }
         peer.link = Some(link);
-        if peer.dialing == Some(token) {
-            peer.dialing = None;
+        if dialed_here || link.dialed_by_higher {
+            // An attempt that is still under way could only end as the duplicate that both sides drop.
+            let attempt = peer.dialing.take().filter(|attempt| *attempt != token);
+            attempt.map(|attempt| self.connections.remove(&attempt));
         }
         if !dialed_here {
             let own = self.greeting_for(id);
-            connection.outgoing.push(|out| own.append_to(out));
+            connection.greet(&own);
         }
         connection.stage = Stage::Up { peer: id };
         connection
@@ -446,9 +443,11 @@ impl Links {
                 }
             }
             Stage::Connecting { .. } | Stage::Greeting { .. } => {
-                if let Some(peer) = connection.dialed.and_then(|id| self.peers.get_mut(&id)) {
+                let dialed = connection.dialed;
+                if let Some((id, peer)) = dialed.and_then(|id| Some((id, self.peers.get_mut(&id)?)))
+                {
                     peer.dialing = None;
-                    peer.dial_at = now + redial_after(loss);
+                    peer.dial_at = now + redial_after(loss, own, id);
                 }
             }
         }

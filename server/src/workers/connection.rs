@@ -113,7 +113,13 @@ impl Connection {
             return; // It is leaving: what it asked was given up.
         };
         desk.load.let_go(1, bytes.into());
-        self.answer(answer);
+        if self.socket.unsent_bytes() <= desk.unsent_bytes_max() {
+            self.answer(answer);
+        } // Else the next flush finds out and ends it: no more memory is spent on it.
+        if self.socket.unsent_bytes() > UNSENT_BYTES_PAUSE {
+            // What is broken is found out by the flush of this turn; here it only makes room for large answers.
+            let _ = self.socket.write();
+        }
     }
 
     /// Writes what waits, as far as the socket takes it, and finds out whether the end has come.

@@ -16,8 +16,9 @@ pub struct Load {
 /// last of them waits less than a second; whoever comes after them is better told to ask elsewhere.
 pub const REQUESTS_HELD_MAX: u64 = 16_384;
 
-/// What those requests may take together, in bytes: 16 values of the ordinary greatest length.
-pub const REQUEST_BYTES_HELD_MAX: u64 = 128 << 20;
+/// What those requests may take together, in bytes: four values of the ordinary greatest length, and one more. Two
+/// thousand requests with 16 KiB each are far below it; a disk needs a tenth of a second for it.
+pub const REQUEST_BYTES_HELD_MAX: u64 = 32 << 20;
 
 impl Load {
     /// Takes in a request of `bytes`, if the limits allow it.

@@ -55,7 +55,7 @@ pub(crate) struct FaultyDisk {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     files: BTreeMap<FileId, FileState>,
     next_file: FileId,
@@ -74,7 +74,7 @@ struct State {
 
 type FileId = u64;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct FileState {
     /// As the process sees it.
     content: Vec<u8>,
@@ -174,6 +174,14 @@ impl FaultyDisk {
         state.names.remove(name);
         state.durable_names.remove(name);
         state.name_changes.clear();
+    }
+
+    /// The disk as it might be after a crash now, with another outcome for each seed. The disk itself goes on.
+    pub(crate) fn clone_and_crash(&self, seed: u64) -> Self {
+        let clone = Self::new();
+        *clone.state.lock() = self.state.lock().clone();
+        clone.crash(&mut Rng::new(seed));
+        clone
     }
 
     /// A copy that shares nothing, as if taken by hand while everything is at rest.

@@ -13,7 +13,11 @@ mod peers_codec;
 #[cfg(test)]
 mod peers_links;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod raw_client;
+#[cfg(test)]
+mod real_disk;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

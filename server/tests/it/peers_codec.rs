@@ -70,7 +70,7 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
             },
             format!(
                 "{BALLOT} 00000000000000aa 0000000000000009 00000000 00000002 \
-                 00000001 0000000000000009 {BALLOT} 02 00000002 7879 0000000000000005 0000000000000004"
+                 0000000000000005 0000000000000004 00000001 0000000000000009 {BALLOT} 02 00000002 7879"
             ),
         ),
         (
@@ -84,7 +84,7 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
                 },
                 chosen_watermark: Slot(5),
             },
-            format!("{BALLOT} 0000000000000009 01 04 00000000000000aa 0000000000000005"),
+            format!("{BALLOT} 0000000000000009 0000000000000005 01 04 00000000000000aa"),
         ),
         (
             0x46,
@@ -95,7 +95,7 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
                 durable_watermark: Slot(6),
             },
             format!(
-                "{BALLOT} 00000000000000aa 00000002 0000000000000009 000000000000000a 0000000000000006"
+                "{BALLOT} 00000000000000aa 0000000000000006 00000002 0000000000000009 000000000000000a"
             ),
         ),
         (
@@ -149,7 +149,7 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
                 chosen_watermark: Slot(5),
                 trimmed_watermark: Slot(4),
             },
-            "0000000000000009 00000002 00 02 00000000 0000000000000005 0000000000000004".into(),
+            "0000000000000009 0000000000000005 0000000000000004 00000002 00 02 00000000".into(),
         ),
         (
             0x4d,
@@ -284,7 +284,8 @@ fn every_truncation_and_every_extension_is_an_error() {
 
 #[test]
 fn a_count_that_is_announced_costs_nothing() {
-    let mut bytes = from_hex("4c 0000000000000000 0000000000000009");
+    let mut bytes =
+        from_hex("4c 0000000000000000 0000000000000009 0000000000000000 0000000000000000");
     bytes.extend(from_hex("ffffffff"));
     let error = PeerFrame::decode(&bytes).unwrap_err().to_string();
     assert!(error.contains("4294967295"), "{error}");

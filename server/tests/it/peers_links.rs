@@ -80,7 +80,7 @@ impl Side {
 
     fn say(&mut self, to: u8, nonce: u64) {
         let message = PeerMessage::FoundingQuery { nonce };
-        self.links.send(ReplicaId(to), nonce, &message);
+        self.links.send(ReplicaId(to), nonce, message);
     }
 
     fn has_heard(&self, from: u8, nonce: u64) -> bool {
@@ -254,7 +254,7 @@ fn a_peer_that_never_reads_costs_bounded_memory_and_no_time() {
         let message = PeerMessage::Forward {
             requests: requests.clone(),
         };
-        zero.links.send(ReplicaId(1), 0, &message);
+        zero.links.send(ReplicaId(1), 0, message);
         zero.turn();
     }
     let took = began.elapsed();

@@ -198,6 +198,12 @@ impl World {
             if self.calm && self.is_settled() {
                 return self.judge();
             }
+            if self.events.len() > EVENTS_MAX {
+                return Err(format!(
+                    "a storm: {} events are under way",
+                    self.events.len()
+                ));
+            }
             if self.now > deadline {
                 return Err(self.what_hangs());
             }
@@ -555,11 +561,11 @@ impl World {
     ) -> (ConnectionId, Request) {
         match (self.bug, &mut request) {
             (Some(Bug::HighestNumberSessions), Request::Write { write, .. }) => {
-                write.floor = write.sequence
+                write.floor = write.sequence;
             }
             (Some(Bug::WritesUnordered), Request::Write { write, .. }) => write.after = 0,
             (Some(Bug::ReadOvertakesWrite), Request::Get { .. }) => {
-                connection.serial |= READ_SERIAL
+                connection.serial |= READ_SERIAL;
             }
             _ => {}
         }
@@ -941,6 +947,9 @@ const TICK_US: u64 = 10 * MS;
 
 /// How long clients may take after the faults have ended: what they have left, and ten election timeouts.
 const LIVENESS_US: u64 = 15_000 * MS;
+
+/// More events under way mean that something answers its own echo.
+const EVENTS_MAX: usize = 200_000;
 
 /// Marks a connection that [`Bug::ReadOvertakesWrite`] made up.
 const READ_SERIAL: u64 = 1 << 40;

@@ -1,0 +1,443 @@
+//! Seeded clusters under loss, repetition, reordering, cuts, crashes that lose what was not synced, and lost disks.
+//!
+//! Checked at every step: no two replicas apply different commands in a slot; what is applied was proposed; a watermark
+//! only grows within a life; nobody forgets what another's journal could not replay; a confirmed read sees every command
+//! that anybody had applied before it began. At the end a majority, healed, must choose again within a bounded time.
+//!
+//! A failure prints its seed; `PAXOS_SEED=17` runs that one alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use paxos::{Command, Envelope, ReplicaId, Role, Slot};
+
+use crate::cluster::{Cluster, Event, Settings, word};
+use crate::script::{Script, show};
+
+#[test]
+fn three_replicas_agree_under_faults() {
+    run_seeds(0..SEEDS, 3);
+}
+
+#[test]
+fn five_replicas_agree_under_faults() {
+    run_seeds(SEEDS..2 * SEEDS, 5);
+}
+
+fn run_seeds(seeds: std::ops::Range<u64>, replicas: u8) {
+    let one = std::env::var("PAXOS_SEED").ok();
+    let seeds: Vec<u64> = match one.map(|seed| seed.parse().expect("PAXOS_SEED is a number")) {
+        Some(seed) if seeds.contains(&seed) => vec![seed],
+        Some(_) => return,
+        None => seeds.collect(),
+    };
+    let count = seeds.len() as u64;
+    let mut chosen = 0;
+    for seed in seeds {
+        let run = catch_unwind(AssertUnwindSafe(|| Run::new(seed, replicas).play()));
+        match run {
+            Ok(slots) => chosen += slots,
+            Err(_) => panic!("PAXOS_SEED={seed} fails with {replicas} replicas"),
+        }
+    }
+    assert!(
+        chosen > count * SLOTS_CHOSEN_MIN,
+        "only {chosen} slots were chosen in {count} runs"
+    );
+}
+
+/// One seeded run and what has been seen in it.
+struct Run {
+    cluster: Cluster,
+    random: Random,
+    faults: Faults,
+    /// By slot, what the first replica applied there.
+    chosen: BTreeMap<Slot, Command>,
+    proposed: BTreeSet<String>,
+    /// By ticket, what had been applied anywhere when the read began.
+    reads: BTreeMap<u64, Slot>,
+    reads_confirmed: u64,
+    /// Replicas that lost their disk, until a Rejoin gives the new life a vote: never more than a minority (RULES R19).
+    blank: BTreeSet<ReplicaId>,
+    /// Of each replica in its present life.
+    watermarks: BTreeMap<ReplicaId, Slot>,
+    next: u64,
+}
+
+/// How often what goes wrong, in percent; drawn for each run, so that quiet and wild ones both occur.
+struct Faults {
+    loss: u64,
+    repetition: u64,
+    reordering: u64,
+    slow_disks: bool,
+    crashes: u64,
+    cuts: u64,
+    lost_disks: bool,
+}
+
+impl Run {
+    fn new(seed: u64, replicas: u8) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x0100_0000_01b3) + 1);
+        let mut settings = Settings::of(replicas);
+        settings.seed = random.below(1 << 20);
+        settings.window = [1, 2, 4, 64][random.place(4)];
+        settings.message_bytes_max = [40, 100, 1 << 20][random.place(3)];
+        let faults = Faults {
+            loss: [0, 2, 15][random.place(3)],
+            repetition: [0, 2, 15][random.place(3)],
+            reordering: [0, 20, 80][random.place(3)],
+            slow_disks: random.below(2) == 0,
+            crashes: [0, 2, 8][random.place(3)],
+            cuts: [0, 2, 8][random.place(3)],
+            lost_disks: settings.window <= 4 && random.below(2) == 0,
+        };
+        let mut cluster = Cluster::new(settings);
+        for node in &mut cluster.nodes {
+            node.disk_is_slow = faults.slow_disks;
+        }
+        Self {
+            cluster,
+            random,
+            faults,
+            chosen: BTreeMap::new(),
+            proposed: BTreeSet::new(),
+            reads: BTreeMap::new(),
+            reads_confirmed: 0,
+            blank: BTreeSet::new(),
+            watermarks: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// How many slots were chosen.
+    fn play(mut self) -> u64 {
+        for _ in 0..STEPS {
+            self.step();
+            self.check();
+        }
+        self.heal();
+        self.chosen.len() as u64
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..55 => self.deliver(),
+            55..75 => self.pass_time(),
+            75..85 => self.propose(),
+            85..89 => self.read(),
+            89..96 => {
+                let id = self.any();
+                self.cluster.sync(id);
+            }
+            96..98 => self.crash_or_restart(),
+            98 => self.cut_or_mend(),
+            _ => self.lose_disk(),
+        }
+    }
+
+    fn deliver(&mut self) {
+        let count = self.cluster.network.len();
+        if count == 0 {
+            return;
+        }
+        let reordered = self.random.below(100) < self.faults.reordering;
+        let place = if reordered {
+            self.random.place(count)
+        } else {
+            0
+        };
+        let envelope = self.cluster.network.remove(place);
+        if self.random.below(100) < self.faults.loss {
+            return;
+        }
+        if self.random.below(100) < self.faults.repetition {
+            self.cluster.network.push(envelope.clone());
+        }
+        self.cluster.deliver(envelope);
+    }
+
+    /// Mostly for all, so that elections happen; sometimes for one, so that clocks differ.
+    fn pass_time(&mut self) {
+        if self.random.below(4) == 0 {
+            let id = self.any();
+            self.cluster.tick(id);
+            return;
+        }
+        for id in self.cluster.ids() {
+            self.cluster.tick(id);
+        }
+        let excess = self
+            .cluster
+            .network
+            .len()
+            .saturating_sub(NETWORK_MESSAGES_MAX);
+        self.cluster.network.drain(..excess);
+    }
+
+    fn propose(&mut self) {
+        if self.random.below(4) == 0 {
+            self.rejoin();
+        }
+        let id = self.any();
+        let id = self.leader().unwrap_or(id);
+        self.next += 1;
+        let text = format!("c{}", self.next);
+        self.proposed.insert(text.clone());
+        self.cluster
+            .turn(id, |replica| replica.propose(word(&text)).is_ok());
+    }
+
+    fn read(&mut self) {
+        let id = self.any();
+        self.next += 1;
+        let ticket = self.next;
+        let applied = self.applied_anywhere();
+        if self
+            .cluster
+            .turn(id, |replica| replica.read(ticket))
+            .is_some()
+        {
+            self.reads.insert(ticket, applied);
+        }
+    }
+
+    /// A crash may find some of the journal on the disk although its sync has not returned.
+    fn crash_or_restart(&mut self) {
+        let id = self.any();
+        if !self.cluster.is_up(id) {
+            self.cluster.restart(id);
+        } else if self.random.below(8) < self.faults.crashes {
+            let node = self.cluster.node_mut(id);
+            let written = node.journal.len() - node.durable;
+            node.durable += self.random.place(written + 1);
+            self.cluster.crash(id);
+            self.watermarks.remove(&id);
+        }
+    }
+
+    /// A replica comes back in another life, if a majority of votes is left without it. It has what a peer applied, and
+    /// that is no less than it had itself: others may have forgotten that much on its word.
+    fn lose_disk(&mut self) {
+        let (id, peer) = (self.any(), self.any());
+        let left = self.cluster.nodes.len() - self.blank.len();
+        let spare = left > self.cluster.nodes.len() / 2 + 1;
+        let covers =
+            |cluster: &Cluster| cluster.node(peer).applied.len() >= cluster.node(id).applied.len();
+        if !self.faults.lost_disks || !spare || id == peer || !covers(&self.cluster) {
+            return;
+        }
+        if self.blank.insert(id) {
+            self.cluster.wipe(id);
+            self.cluster.copy_applied(peer, id);
+            self.cluster.restart(id);
+            self.watermarks.remove(&id);
+        }
+    }
+
+    /// The leader lets a blank replica in.
+    fn rejoin(&mut self) {
+        let votes = |id: &ReplicaId| self.cluster.is_up(*id) && self.cluster.replica(*id).votes();
+        let (back, blank) = self.blank.iter().partition(|id| votes(id));
+        let _: &BTreeSet<ReplicaId> = &back;
+        self.blank = blank;
+        let Some((&replica, leader)) = self.blank.first().zip(self.leader()) else {
+            return;
+        };
+        let incarnation = self.cluster.node(replica).incarnation;
+        self.cluster.turn(leader, |leader| {
+            leader.propose(Command::Rejoin {
+                replica,
+                incarnation,
+            })
+        });
+    }
+
+    fn cut_or_mend(&mut self) {
+        let (from, to) = (self.any(), self.any());
+        if self.cluster.is_cut(from, to) || self.random.below(8) >= self.faults.cuts {
+            self.cluster.mend(from, to);
+        } else {
+            self.cluster.cut(from, to);
+        }
+    }
+
+    fn check(&mut self) {
+        for event in self.cluster.take_events() {
+            match event {
+                Event::Applied(id, slot, command) => self.check_applied(id, slot, &command),
+                Event::Read(_, read) => {
+                    let began = self.reads.remove(&read.ticket);
+                    let began = began.expect("a read is confirmed once");
+                    assert!(
+                        read.watermark >= began,
+                        "read {} sees below {}, but {began} was applied when it began",
+                        read.ticket,
+                        read.watermark
+                    );
+                    self.reads_confirmed += 1;
+                }
+                Event::Sent(Envelope { .. }) | Event::Waits(_) | Event::Noted(..) => {}
+            }
+        }
+        for node in &self.cluster.nodes {
+            let Some(replica) = &node.replica else {
+                continue;
+            };
+            let before = self.watermarks.entry(node.id).or_default();
+            assert!(
+                replica.chosen_watermark() >= *before,
+                "the watermark of {} falls from {before} to {}",
+                node.id,
+                replica.chosen_watermark()
+            );
+            *before = replica.chosen_watermark();
+        }
+    }
+
+    fn check_applied(&mut self, id: ReplicaId, slot: Slot, command: &Command) {
+        let known = self.chosen.entry(slot).or_insert_with(|| command.clone());
+        assert!(
+            known == command,
+            "{id} applies {command} in slot {slot}, another applied {known}"
+        );
+        assert!(
+            !matches!(command, Command::Opaque(_)) || self.proposed.contains(&command.to_string()),
+            "{command} in slot {slot} was never proposed"
+        );
+    }
+
+    /// Everything heals but the crash of a minority. The majority must choose something new and all of it apply it.
+    fn heal(&mut self) {
+        self.cluster.mend_all();
+        let ids = self.cluster.ids();
+        let minority = (ids.len() - 1) / 2;
+        let mut down = self.random.place(minority + 1 - self.blank.len());
+        for id in ids {
+            self.cluster.node_mut(id).disk_is_slow = false;
+            self.cluster.sync(id);
+            if self.blank.contains(&id) && self.cluster.is_up(id) {
+                continue;
+            }
+            if self.cluster.is_up(id) && down > 0 {
+                self.cluster.crash(id);
+                down -= 1;
+            } else if !self.cluster.is_up(id) {
+                if down > 0 {
+                    down -= 1;
+                } else {
+                    self.cluster.restart(id);
+                }
+            }
+        }
+        self.check();
+        let probe = word("probe");
+        self.proposed.insert(probe.to_string());
+        let mut proposed = false;
+        for _ in 0..HEAL_TICKS_MAX {
+            self.cluster.run(1);
+            self.check();
+            if let Some(leader) = self.leader().filter(|_| !proposed) {
+                proposed = self
+                    .cluster
+                    .turn(leader, |replica| replica.propose(probe.clone()).is_ok())
+                    .unwrap_or_default();
+            }
+            let up = self
+                .cluster
+                .nodes
+                .iter()
+                .filter(|node| node.replica.is_some());
+            let mut applied = up.map(|node| node.applied.contains(&probe));
+            if applied.all(|applied| applied) {
+                return self.check_forgetting();
+            }
+        }
+        self.cluster.run(LAST_TICKS);
+        let last = self.cluster.take_events();
+        panic!(
+            "nothing is chosen {HEAL_TICKS_MAX} ticks after all healed\n{}",
+            self.tell(last)
+        );
+    }
+
+    fn tell(&self, events: Vec<Event>) -> String {
+        let mut script = Script::default();
+        let events = events.iter().map(|event| script.tell(event));
+        let shown = self
+            .cluster
+            .ids()
+            .into_iter()
+            .map(|id| show(&self.cluster, id));
+        events.chain(shown).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What a replica no longer keeps, every other's journal replays.
+    fn check_forgetting(&self) {
+        let forgotten = self.cluster.nodes.iter().flat_map(|node| &node.journal);
+        let forgotten = forgotten.map(|batch| batch.state.forget_watermark).max();
+        for node in &self.cluster.nodes {
+            assert!(
+                node.replayable() >= forgotten.unwrap_or_default(),
+                "{forgotten:?} is forgotten, {} replays only below {}",
+                node.id,
+                node.replayable()
+            );
+        }
+    }
+
+    fn any(&mut self) -> ReplicaId {
+        let place = self.random.place(self.cluster.nodes.len());
+        self.cluster.nodes[place].id
+    }
+
+    /// One that leads, if any does: the one with the highest promise.
+    fn leader(&self) -> Option<ReplicaId> {
+        let up = self
+            .cluster
+            .nodes
+            .iter()
+            .filter_map(|node| node.replica.as_ref().map(|replica| (node.id, replica)));
+        up.filter(|(_, replica)| replica.role() == Role::Leader)
+            .max_by_key(|(_, replica)| replica.promised())
+            .map(|(id, _)| id)
+    }
+
+    fn applied_anywhere(&self) -> Slot {
+        self.chosen
+            .last_key_value()
+            .map_or(Slot(0), |(slot, _)| slot.next())
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn place(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).expect("a place fits")
+    }
+}
+
+/// So many runs of each size.
+const SEEDS: u64 = 300;
+const STEPS: u64 = 3_000;
+/// Wild runs choose little; on the average this much, or the test shows nothing.
+const SLOTS_CHOSEN_MIN: u64 = 20;
+/// A cluster whose messages are not delivered loses the oldest, as its transport does.
+const NETWORK_MESSAGES_MAX: usize = 200;
+/// A few elections, and some catching up at forty bytes a message.
+const HEAL_TICKS_MAX: u64 = 1_000;
+/// A cluster that is stuck shows itself in so many ticks more.
+const LAST_TICKS: u64 = 10;

@@ -1,0 +1,176 @@
+//! What rests on the journal, where it must be written by hand to show it.
+
+use paxos::{
+    Ballot, Command, Config, Configuration, DurableState, Envelope, Incarnation, Message, Record,
+    Recovered, Replica, ReplicaId, Slot,
+};
+
+use crate::cluster::word;
+
+/// RULES R1: a Rejoin learned above a hole is in force as soon as the watermark passes it, in the next life too.
+/// Without this a restarted replica counts the votes of a life that was replaced.
+#[test]
+fn a_rejoin_learned_above_a_hole_survives_a_restart() {
+    let (replica, incarnation) = (ReplicaId(2), Incarnation(77));
+    let rejoin = Command::Rejoin {
+        replica,
+        incarnation,
+    };
+    let journal = vec![
+        Record::Learned {
+            slot: Slot(1),
+            command: rejoin.clone(),
+        },
+        accepted(0, "x"),
+    ];
+
+    let mut restarted = restart(0, journal);
+    restarted.step(from_one(Message::Advance {
+        ballot: BALLOT,
+        chosen_watermark: Slot(1),
+    }));
+
+    let chosen = restarted.take_output().chosen;
+    assert_eq!(chosen, [(Slot(0), word("x")), (Slot(1), rejoin)]);
+    let votes = |slot| restarted.configuration().in_force(replica, Slot(slot));
+    assert_eq!(votes(64), Some(Incarnation(2)));
+    assert_eq!(votes(65), Some(incarnation));
+}
+
+/// RULES R20: a promise that is repeated after a restart reports the same, or parts of both, put together, would lack
+/// a command. What was learned in the meantime does not take away what was accepted.
+#[test]
+fn a_promise_reports_the_same_after_a_restart() {
+    let before = vec![accepted(1, "w"), accepted(2, "x")];
+    let learned = Record::Learned {
+        slot: Slot(1),
+        command: word("v"),
+    };
+    let after = before.iter().cloned().chain([learned]).collect();
+
+    assert_eq!(
+        reported(before),
+        [(Slot(1), word("w")), (Slot(2), word("x"))]
+    );
+    assert_eq!(
+        reported(after),
+        [(Slot(1), word("w")), (Slot(2), word("x"))]
+    );
+}
+
+/// RULES R6: where another command was learned than was accepted, the learned one is chosen.
+#[test]
+fn what_was_learned_outweighs_what_was_accepted() {
+    let mut recovered = Recovered::new();
+    let learned = Record::Learned {
+        slot: Slot(0),
+        command: word("v"),
+    };
+    let state = DurableState {
+        promised: BALLOT,
+        chosen_watermark: Slot(1),
+        ..DurableState::default()
+    };
+
+    let chosen = recovered.batch(state, vec![accepted(0, "w"), learned]);
+
+    assert_eq!(chosen, [(Slot(0), word("v"))]);
+}
+
+/// RULES R7: a repeated acceptance claims no more of the journal than it was handed. Without this others forget what
+/// this replica knows to be chosen and its journal does not.
+#[test]
+fn a_repeated_acceptance_claims_only_what_the_journal_holds() {
+    let mut acceptor = restart(0, Vec::new());
+    let accept = Message::Accept {
+        ballot: BALLOT,
+        slot: Slot(0),
+        command: word("x"),
+        chosen_watermark: Slot(0),
+    };
+    let advance = Message::Advance {
+        ballot: BALLOT,
+        chosen_watermark: Slot(1),
+    };
+    for message in [accept.clone(), advance] {
+        acceptor.step(from_one(message));
+        let _ = acceptor.take_output();
+    }
+
+    acceptor.step(from_one(accept));
+    let output = acceptor.take_output();
+
+    assert_eq!(acceptor.chosen_watermark(), Slot(1));
+    assert_eq!(output.persist, None);
+    let claims = output
+        .messages_when_durable
+        .iter()
+        .map(|envelope| match envelope.message {
+            Message::Accepted {
+                durable_watermark, ..
+            } => Some(durable_watermark),
+            _ => None,
+        });
+    assert_eq!(claims.collect::<Vec<_>>(), [Some(Slot(0))]);
+}
+
+/// What a restarted replica says that it accepted.
+fn reported(journal: Vec<Record>) -> Vec<(Slot, Command)> {
+    let mut restarted = restart(0, journal);
+    let ballot = Ballot {
+        round: 9,
+        replica: ReplicaId(1),
+        birth: 9,
+    };
+    restarted.step(from_one(Message::Prepare {
+        ballot,
+        from_slot: Slot(0),
+    }));
+    let promised = restarted.take_output().messages_when_durable;
+    let reported = promised
+        .into_iter()
+        .filter_map(|envelope| match envelope.message {
+            Message::Promise { accepted, .. } => Some(accepted),
+            _ => None,
+        });
+    reported
+        .flatten()
+        .map(|entry| (entry.slot, entry.command))
+        .collect()
+}
+
+fn from_one(message: Message) -> Envelope {
+    Envelope {
+        from: ReplicaId(1),
+        to: ReplicaId(0),
+        message,
+    }
+}
+
+fn restart(id: u8, journal: Vec<Record>) -> Replica {
+    let mut recovered = Recovered::new();
+    let state = DurableState {
+        promised: BALLOT,
+        ..DurableState::default()
+    };
+    assert!(recovered.batch(state, journal).is_empty());
+    let founders: Vec<_> = (0..3)
+        .map(|id| (ReplicaId(id), Incarnation(u64::from(id))))
+        .collect();
+    let config = Config::new(ReplicaId(id), Incarnation(u64::from(id)), 5);
+    Replica::new(config, Configuration::founded(&founders), recovered)
+}
+
+fn accepted(slot: u64, text: &str) -> Record {
+    Record::Accepted {
+        slot: Slot(slot),
+        ballot: BALLOT,
+        command: word(text),
+    }
+}
+
+const BALLOT: Ballot = Ballot {
+    round: 1,
+    replica: ReplicaId(1),
+    birth: 1,
+};
