@@ -1,49 +1,55 @@
 #!/usr/bin/env bash
-# Runs the demo of kvpaxos, then the prompt; starts five replicas first if none answers.
+# Runs the demo and then the prompt, against a cluster that is started first if nothing answers. See usage below.
 #
-#   bash run_client.sh TCP                    the same as: bash run_client.sh my-client 1111 TCP
-#   bash run_client.sh NAME PORT TCP          ask the replica on PORT first, then the others; NAME is for the log
-#
-# Commands fed from a pipe run after the demo. The environment of deploy.sh applies here too.
+# Environment: as for deploy.sh.
 set -euo pipefail
+cd "$(dirname "$0")"
 
-project=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 base_tcp=${KVPAXOS_BASE_TCP:-1111}
-logs=${KVPAXOS_LOGS:-$project/logs}
-target=${CARGO_TARGET_DIR:-$project/target}
-client=$target/release/kvpaxos-client
+logs=${KVPAXOS_LOGS:-logs}
+bin=${KVPAXOS_BIN:-${CARGO_TARGET_DIR:-target}/release}
 
-refuse() {
-  echo "run_client.sh: $1" >&2
-  sed -n '2,7p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//' >&2
-  exit 2
+usage() {
+    cat >&2 <<'TEXT'
+usage: bash run_client.sh TCP              the client is named "client" and asks replica 0 first
+       bash run_client.sh NAME PORT TCP    e.g. my-client 1111 TCP; the replica on that port is asked first
+NAME is for the logs: letters, digits, dots, dashes and underscores, at most 64.
+TEXT
+    exit 2
 }
 
-case $# in
-  1) name=my-client port=$base_tcp protocol=$1 ;;
-  3) name=$1 port=$2 protocol=$3 ;;
-  *) refuse "one or three arguments are needed, not $#" ;;
-esac
-case "$protocol" in
-  TCP | tcp) ;;
-  UDP | udp) echo "run_client.sh: UDP comes with a later release; use TCP" >&2; exit 2 ;;
-  *) refuse "the protocol is TCP, not '$protocol'" ;;
-esac
-[[ $name =~ ^[A-Za-z0-9._-]{1,64}$ ]] || refuse "a name has 1 to 64 letters, digits, dots, dashes or underscores, not '$name'"
-[[ $port =~ ^[0-9]{1,5}$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] || refuse "a port is 1 to 65535, not '$port'"
+later() {
+    echo "run_client: $1 comes with a later release; use: bash run_client.sh NAME PORT TCP" >&2
+    exit 2
+}
 
+[[ ${1:-} == --docker ]] && later "running the client in Docker"
+case $# in
+    1) name=client port=$base_tcp protocol=$1 ;;
+    3) name=$1 port=$2 protocol=$3 ;;
+    *) usage ;;
+esac
+[[ $name =~ ^[A-Za-z0-9._-]{1,64}$ ]] || usage
+[[ $port =~ ^[1-9][0-9]{0,4}$ ]] || usage
+((port <= 65535)) || usage
+case ${protocol^^} in
+    TCP) ;;
+    UDP) later "UDP" ;;
+    *) usage ;;
+esac
+
+# The replica on the given port first, then the others.
 endpoints=127.0.0.1:$port
-for i in 0 1 2 3 4; do
-  [ "$((base_tcp + i))" -eq "$port" ] || endpoints+=,127.0.0.1:$((base_tcp + i))
+for ((other = base_tcp; other < base_tcp + 5; other++)); do
+    ((other == port)) || endpoints+=",127.0.0.1:$other"
 done
 
-anybody_answers() {
-  [ -x "$client" ] && "$client" --endpoints "$endpoints" status --json 2>/dev/null </dev/null | grep -q '"reachable": *true'
-}
-
-if ! anybody_answers; then
-  echo "no replica answers: starting five with deploy.sh (stop them with: bash deploy.sh --down)"
-  bash "$project/deploy.sh" </dev/null
-fi
+# What is typed here is for the client, not for what runs before it.
+bash deploy.sh --build </dev/null
 mkdir -p "$logs"
-exec "$client" --endpoints "$endpoints" --name "$name" --log-file "$logs/client-$name.log" demo
+client=("$bin/kvpaxos-client" --endpoints "$endpoints" --name "$name" --log-file "$logs/client-$name.log")
+if ! "$bin/kvpaxos-client" --endpoints "$endpoints" status </dev/null >/dev/null 2>&1; then
+    echo "No replica answers at $endpoints, so deploy.sh is run."
+    bash deploy.sh </dev/null
+fi
+exec "${client[@]}" demo

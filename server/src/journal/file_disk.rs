@@ -53,7 +53,7 @@ impl FileDisk {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(unusable)?;
+        create_durably(path).map_err(unusable)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -98,6 +98,21 @@ impl FileDisk {
         file.sync_all()?;
         Ok(file)
     }
+}
+
+/// Makes a directory, and those above it, so that a loss of power does not take it away again with all that is in it.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    create_durably(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    File::open(parent)?.sync_all()
 }
 
 impl Disk for FileDisk {

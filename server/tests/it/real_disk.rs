@@ -89,6 +89,7 @@ fn a_second_server_on_a_directory_is_refused() {
 #[test]
 fn a_directory_that_cannot_be_used_is_named() {
     let directory = directory();
+    FileDisk::open(&directory.path().join("made/with/parents")).unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "not a directory").unwrap();
     let error = FileDisk::open(&file.join("data")).unwrap_err();
