@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 replicas=(0 1 2 3 4)
 base_tcp=${KVPAXOS_BASE_TCP:-1111}
 base_peer=${KVPAXOS_BASE_PEER:-7111}
-dir=${KVPAXOS_DIR:-.kvpaxos}
+dir=$(realpath -m "${KVPAXOS_DIR:-.kvpaxos}")
 logs=${KVPAXOS_LOGS:-logs}
 bin=${KVPAXOS_BIN:-${CARGO_TARGET_DIR:-target}/release}
 # Founding takes about a second; a replay of a long journal may take much longer.
@@ -70,7 +70,7 @@ running_pid() {
     pid=$(cat "$(pid_file_of "$1")" 2>/dev/null) || return 1
     [[ $pid =~ ^[0-9]+$ ]] || return 1
     # A process that ended and was not waited for has no arguments.
-    arguments=$(tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null) || return 1
+    arguments=$({ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null) || return 1
     [[ ${arguments%%$'\n'*} == */kvpaxos-server ]] || return 1
     [[ $'\n'$arguments$'\n' == *$'\n'--data$'\n'"$(data_of "$1")"$'\n'* ]] || return 1
     echo "$pid"
@@ -82,7 +82,10 @@ start_replica() {
     setsid "$bin/kvpaxos-server" --id "$i" --members "$(member_list)" --tcp "127.0.0.1:$((base_tcp + i))" \
         --data "$(data_of "$i")" --log-file "$log" \
         </dev/null >/dev/null 2>"$dir/replica-$i.err" 9>&- &
-    echo $! >"$(pid_file_of "$i")"
+    local pid=$!
+    echo "$pid" >"$(pid_file_of "$i")"
+    # Until the program has taken the place of the shell, its command line is not that of a server.
+    while kill -0 "$pid" 2>/dev/null && ! running_pid "$i" >/dev/null; do sleep 0.01; done
     echo "replica $i: started, TCP port $((base_tcp + i)), log in $log"
 }
 
@@ -101,7 +104,7 @@ wait_until_all_serve() {
     while ((SECONDS < until)); do
         check_alive
         report=$(client status --json) || true
-        serving=$(grep -o '"serving":true' <<<"$report" | wc -l)
+        serving=$({ grep -o '"serving":true' <<<"$report" || true; } | wc -l)
         ((serving == ${#replicas[@]})) && return
         sleep 0.1
     done

@@ -16,11 +16,7 @@ use crate::exit::Failure;
 /// Exit codes: 0 done, 1 key absent, 2 usage, 3 refused, 4 no answer in time, 5 no quorum. After 4 and 5 the outcome
 /// of a write is unknown.
 #[derive(Debug, Parser)]
-#[command(
-    name = "kvpaxos-client",
-    version,
-    args_conflicts_with_subcommands = false
-)]
+#[command(name = "kvpaxos-client", version)]
 pub(crate) struct Arguments {
     /// Where the replicas listen: host:port,... or tcp://host:port,...; the first is asked first
     #[arg(long, global = true, value_name = "LIST")]

@@ -18,7 +18,7 @@ pub enum ClientError {
     /// The cluster said no to this copy of a write, but an earlier copy may have been proposed.
     #[error("refused: {0}; an earlier copy was sent, so the outcome is unknown")]
     RefusedRetry(Refusal),
-    /// No replica answered until the deadline.
+    /// No replica answered until the deadline. Of a write that is given up the outcome counts as unknown in any case.
     #[error("no answer within {} ms{}", waited.as_millis(), unknown(*outcome_unknown))]
     NoAnswer {
         /// How long it was tried.

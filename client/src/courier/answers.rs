@@ -78,7 +78,7 @@ impl Courier {
     }
 
     fn handle_greeting(&mut self, lane: usize, greeting: &Greeting, now: Instant) {
-        debug!("<- {} {greeting}", self.options.endpoints[lane]);
+        info!("{}: connected; {greeting}", self.options.endpoints[lane]);
         self.lanes[lane].greeted(greeting.replica, greeting.limits);
         self.directory.note(lane, greeting.replica);
         self.consider_leader(lane, greeting.leader, now);

@@ -103,6 +103,11 @@ impl Lane {
         self.distrusted_until = now + DISTRUST;
     }
 
+    /// Whether it failed last time too.
+    pub(super) fn failed_before(&self) -> bool {
+        self.failures_in_a_row > 0
+    }
+
     /// It answered as it should.
     pub(super) fn served(&mut self) {
         self.failures_in_a_row = 0;

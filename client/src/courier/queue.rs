@@ -48,9 +48,10 @@ impl Pending {
         }
     }
 
-    /// Why it is given up (SPEC F5).
+    /// Why it is given up (SPEC F5). A write that is given up counts as unknown in any case: that is what the exit
+    /// codes promise, and who wants to be certain gets it from a refusal.
     pub(super) fn give_up_error(&self, now: Instant) -> ClientError {
-        let outcome_unknown = self.outcome_unknown();
+        let outcome_unknown = self.operation.is_write();
         match &self.last_refusal {
             Some(Refusal::NoQuorum { .. }) => ClientError::NoQuorum { outcome_unknown },
             Some(refusal) if self.copies.is_empty() && !self.maybe_proposed => {

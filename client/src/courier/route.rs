@@ -31,7 +31,12 @@ impl Courier {
 
     /// The connection could not be made, or broke, or was closed by the other side. The driver has dropped it.
     pub(crate) fn closed(&mut self, lane: usize, reason: &str, now: Instant) {
-        info!("{}: {reason}", self.options.endpoints[lane]);
+        let endpoint = &self.options.endpoints[lane];
+        if self.lanes[lane].failed_before() {
+            debug!("{endpoint}: {reason}, again");
+        } else {
+            info!("{endpoint}: {reason}");
+        }
         self.lost(lane, now);
     }
 

@@ -1,1 +1,11 @@
-//! Integration tests.
+//! The client library over real sockets, the program as a person or a script meets it, and the scripts: all against
+//! replicas that are played here, so that each can be made to answer as the test wants.
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod library;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod scripts;

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use common::{Answer, Outcome, Refusal, Request, Role, StatusReport};
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use paxos::{
     Config, Configuration, DurableState, Envelope, Persist, Record, Recovered, Replica, ReplicaId,
     Slot,
@@ -251,7 +251,7 @@ impl Node {
             self.held.hand_over_again();
         }
         let state = if up { "up" } else { "down" };
-        info!("link to {peer} is {state}");
+        debug!("link to {peer} is {state}");
     }
 
     /// Ten milliseconds have passed.
