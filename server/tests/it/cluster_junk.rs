@@ -141,7 +141,7 @@ fn throw(address: SocketAddr, bytes: &[u8]) -> SocketAddr {
     sender
 }
 
-/// The one line about a sender. Another one that comes later shows in the tests of the rate.
+/// The one line about a sender. The sender is heard of no more after it, since the server has closed the connection.
 fn the_line_about(cluster: &Cluster, sender: SocketAddr) -> String {
     let sender = sender.to_string();
     let mut lines = Vec::new();

@@ -38,9 +38,8 @@ fn kill_any_two_of_five_under_load() {
     assert!(outcome.longest_gap < GAP_MAX, "{:?}", outcome.longest_gap);
 }
 
-/// The promise is 1 s, and a quiet machine keeps it by far. On one where other tests take the processors, a new leader
-/// may wait for them longer than for any vote.
-const GAP_MAX: Duration = Duration::from_secs(2);
+/// What is promised. An election takes about a quarter of it, so that a busy machine does not use it up.
+const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// Waits until all five have said what their state was at one and the same slot, and checks that they agree at that
 /// and every other slot that two of them spoke of. Returns the slot.

@@ -107,7 +107,7 @@ impl Outcome {
             let tags = tags_of(client, &value);
             assert!(
                 tags.is_sorted_by(|one, next| one < next),
-                "r{client}: {tags:?}"
+                "c{client}: {tags:?}"
             );
             for tag in &tags {
                 let fate = fates.get(*tag);
