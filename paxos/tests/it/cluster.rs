@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) replicas: u8,
     pub(crate) window: u64,
     pub(crate) message_bytes_max: usize,
+    /// Whether leaders are doubted after a few ticks, so that there are many elections and several leaders at a time.
+    pub(crate) hasty: bool,
     /// Makes one cluster's random times differ from another's.
     pub(crate) seed: u64,
 }
@@ -29,6 +31,7 @@ impl Settings {
             replicas,
             window: 64,
             message_bytes_max: 1 << 20,
+            hasty: false,
             seed: 0,
         }
     }
@@ -225,6 +228,13 @@ impl Cluster {
         config.seed = birth + settings.seed.wrapping_mul(0x9e37_79b9);
         config.window = settings.window;
         config.message_bytes_max = settings.message_bytes_max;
+        if settings.hasty {
+            config.heartbeat_ticks = 1;
+            config.election_timeout_ticks_min = 3;
+            config.election_timeout_ticks_max = 9;
+            config.retransmit_ticks = 3;
+            config.watermark_ticks = 3;
+        }
         let configuration = Configuration::founded(&founders);
         node.replica = Some(Replica::new(config, configuration, recovered));
         self.drain(id);

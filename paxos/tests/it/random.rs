@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use paxos::ProposeError::NotLeading;
 use paxos::{Command, Envelope, ReplicaId, Role, Slot};
 
 use crate::cluster::{Cluster, Event, Settings, word};
@@ -70,6 +71,8 @@ struct Faults {
     repetition: u64,
     reordering: u64,
     slow_disks: bool,
+    /// Of the times that a slow disk could be synced.
+    sync: u64,
     crashes: u64,
     cuts: u64,
     lost_disks: bool,
@@ -80,6 +83,7 @@ impl Run {
         let mut random = Random(seed.wrapping_mul(0x0100_0000_01b3) + 1);
         let mut settings = Settings::of(replicas);
         settings.seed = random.below(1 << 20);
+        settings.hasty = random.below(2) == 0;
         settings.window = [1, 2, 4, 64][random.place(4)];
         settings.message_bytes_max = [40, 100, 1 << 20][random.place(3)];
         let faults = Faults {
@@ -87,6 +91,7 @@ impl Run {
             repetition: [0, 2, 15][random.place(3)],
             reordering: [0, 20, 80][random.place(3)],
             slow_disks: random.below(2) == 0,
+            sync: [20, 100][random.place(2)],
             crashes: [0, 2, 8][random.place(3)],
             cuts: [0, 2, 8][random.place(3)],
             lost_disks: settings.window <= 4 && random.below(2) == 0,
@@ -121,16 +126,22 @@ impl Run {
 
     fn step(&mut self) {
         match self.random.below(100) {
-            0..55 => self.deliver(),
+            0..55 => {
+                for _ in 0..=self.random.below(DELIVERED_AT_ONCE_MAX) {
+                    self.deliver();
+                }
+            }
             55..75 => self.pass_time(),
             75..85 => self.propose(),
             85..89 => self.read(),
-            89..96 => {
+            89..95 => {
                 let id = self.any();
-                self.cluster.sync(id);
+                if self.random.below(100) < self.faults.sync {
+                    self.cluster.sync(id);
+                }
             }
-            96..98 => self.crash_or_restart(),
-            98 => self.cut_or_mend(),
+            95..97 => self.crash_or_restart(),
+            97..99 => self.cut_or_mend(),
             _ => self.lose_disk(),
         }
     }
@@ -153,7 +164,12 @@ impl Run {
         if self.random.below(100) < self.faults.repetition {
             self.cluster.network.push(envelope.clone());
         }
+        let to = envelope.to;
         self.cluster.deliver(envelope);
+        if self.cluster.is_up(to) && self.random.below(1000) < self.faults.crashes {
+            self.crash(to);
+            self.cluster.restart(to);
+        }
     }
 
     /// Mostly for all, so that elections happen; sometimes for one, so that clocks differ.
@@ -174,17 +190,25 @@ impl Run {
         self.cluster.network.drain(..excess);
     }
 
+    /// At everyone that takes itself for the leader.
     fn propose(&mut self) {
         if self.random.below(4) == 0 {
             self.rejoin();
         }
-        let id = self.any();
-        let id = self.leader().unwrap_or(id);
-        self.next += 1;
-        let text = format!("c{}", self.next);
-        self.proposed.insert(text.clone());
-        self.cluster
-            .turn(id, |replica| replica.propose(word(&text)).is_ok());
+        for id in self.cluster.ids() {
+            let leads = self.cluster.is_up(id) && self.cluster.replica(id).role() == Role::Leader;
+            for _ in 0..self.random.below(4) {
+                self.next += 1;
+                let text = format!("c{}", self.next);
+                let command = word(&text);
+                if leads
+                    && self.cluster.turn(id, |leader| leader.propose(command))
+                        != Some(Err(NotLeading))
+                {
+                    self.proposed.insert(text);
+                }
+            }
+        }
     }
 
     fn read(&mut self) {
@@ -201,18 +225,24 @@ impl Run {
         }
     }
 
-    /// A crash may find some of the journal on the disk although its sync has not returned.
     fn crash_or_restart(&mut self) {
         let id = self.any();
         if !self.cluster.is_up(id) {
             self.cluster.restart(id);
         } else if self.random.below(8) < self.faults.crashes {
-            let node = self.cluster.node_mut(id);
+            self.crash(id);
+        }
+    }
+
+    /// A crash may find some of the journal on the disk although its sync has not returned.
+    fn crash(&mut self, id: ReplicaId) {
+        let node = self.cluster.node_mut(id);
+        if self.random.below(2) == 0 {
             let written = node.journal.len() - node.durable;
             node.durable += self.random.place(written + 1);
-            self.cluster.crash(id);
-            self.watermarks.remove(&id);
         }
+        self.cluster.crash(id);
+        self.watermarks.remove(&id);
     }
 
     /// A replica comes back in another life, if a majority of votes is left without it. It has what a peer applied, and
@@ -254,10 +284,15 @@ impl Run {
 
     fn cut_or_mend(&mut self) {
         let (from, to) = (self.any(), self.any());
+        let both_ways = self.random.below(2) == 0;
         if self.cluster.is_cut(from, to) || self.random.below(8) >= self.faults.cuts {
             self.cluster.mend(from, to);
+            self.cluster.mend(to, from);
         } else {
             self.cluster.cut(from, to);
+            if both_ways {
+                self.cluster.cut(to, from);
+            }
         }
     }
 
@@ -432,9 +467,11 @@ impl Random {
 
 /// So many runs of each size.
 const SEEDS: u64 = 300;
-const STEPS: u64 = 3_000;
+const STEPS: u64 = 2_000;
+/// So that messages do not pile up until they are lost for age: mostly they get through.
+const DELIVERED_AT_ONCE_MAX: u64 = 8;
 /// Wild runs choose little; on the average this much, or the test shows nothing.
-const SLOTS_CHOSEN_MIN: u64 = 20;
+const SLOTS_CHOSEN_MIN: u64 = 10;
 /// A cluster whose messages are not delivered loses the oldest, as its transport does.
 const NETWORK_MESSAGES_MAX: usize = 200;
 /// A few elections, and some catching up at forty bytes a message.
