@@ -148,7 +148,7 @@ impl Sessions {
         if let Some(ran) = session.answer(sequence) {
             return Verdict::Known(ran);
         }
-        if sequence >= session.floor + SESSION_WIDTH {
+        if sequence - session.floor >= SESSION_WIDTH {
             return Verdict::TooManyOutstanding;
         }
         if after >= session.floor && session.answer(after).is_none() {
@@ -312,6 +312,15 @@ mod tests {
             Verdict::TooManyOutstanding
         );
         run(&mut sessions, name(id, SESSION_WIDTH + 1, 2, 0));
+    }
+
+    #[test]
+    fn the_highest_numbers_that_a_client_can_name_are_judged_like_others() {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(5, 77);
+        let highest = name(id, u64::MAX, u64::MAX - SESSION_WIDTH, 0);
+        assert_eq!(sessions.judge(highest), Verdict::TooManyOutstanding);
+        run(&mut sessions, name(id, u64::MAX, u64::MAX, u64::MAX - 1));
     }
 
     #[test]
