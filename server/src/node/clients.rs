@@ -30,6 +30,7 @@ impl Node {
             return;
         }
         self.begin(connection, request, came);
+        self.forget_if_idle(connection);
     }
 
     /// Requests that wait behind a read are few per connection, and workers bound those; the rest is bounded here.
@@ -43,6 +44,7 @@ impl Node {
         }
     }
 
+    /// Holds the request, or answers it at once. Whoever calls it looks after the connection then.
     fn begin(&mut self, connection: ConnectionId, request: Request, came: u64) {
         let deadline_tick = came + self.settings.no_quorum_after_ticks;
         match request {
@@ -76,7 +78,6 @@ impl Node {
                 .final_verdict(write.session, write.sequence, self.state.revision());
         if let Some(verdict) = verdict {
             self.answer(waiter.connection, waiter.tag, refusal_or_answer(verdict));
-            self.settle(waiter.connection);
             return;
         }
         let key = RequestKey::Write {
@@ -201,11 +202,20 @@ impl Node {
             if let Some(read) = order.pop_read() {
                 self.answer_read(read);
             } else if let Some((came, request)) = order.pop_held_back() {
-                self.begin(connection, request, came);
+                if self.now >= came + self.settings.no_quorum_after_ticks {
+                    let refusal = Refusal::NoQuorum { proposed: false };
+                    self.refuse(connection, request.tag(), refusal);
+                } else {
+                    self.begin(connection, request, came);
+                }
             } else {
                 break;
             }
         }
+        self.forget_if_idle(connection);
+    }
+
+    fn forget_if_idle(&mut self, connection: ConnectionId) {
         if self
             .connections
             .get(&connection)
@@ -279,12 +289,15 @@ impl Node {
         });
     }
 
+    /// Until nothing is held: what is given up lets those begin that waited behind it.
     fn answer_all_with(&mut self, refusal: impl Fn(bool) -> Refusal) {
-        for request in self.held.take_all() {
-            self.give_up(&request, &refusal(request.proposed));
-        }
-        for (order, read) in self.reads.take_all() {
-            self.give_up_read(order, &read, refusal(false));
+        while self.held.len() + self.reads.len() > 0 {
+            for request in self.held.take_all() {
+                self.give_up(&request, &refusal(request.proposed));
+            }
+            for (order, read) in self.reads.take_all() {
+                self.give_up_read(order, &read, refusal(false));
+            }
         }
     }
 

@@ -1,0 +1,162 @@
+//! The node above agreement: what it holds for its clients, in what order it answers, and what it sends to its peers.
+
+use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
+use kvpaxos_server::identity::{ClusterSettings, Identity};
+use kvpaxos_server::node::{ConnectionId, Node, NodeSettings, Recovery};
+use paxos::{Incarnation, ReplicaId};
+
+/// Nodes whose disks and network do at once what they are told.
+struct Cluster {
+    nodes: Vec<Node>,
+    answers: Vec<Answer>,
+}
+
+impl Cluster {
+    /// Nodes that were never started before; without `founded` they do not hear of each other.
+    fn new(count: u8, founded: bool) -> Self {
+        let members: Vec<ReplicaId> = (0..count).map(ReplicaId).collect();
+        let nodes = members.iter().map(|&replica| {
+            let cluster = ClusterSettings::default();
+            let settings = NodeSettings {
+                replica,
+                members: members.clone(),
+                cluster,
+                no_quorum_after_ticks: 500,
+                reads_through_log: false,
+                birth: 1_000 + u64::from(replica.0),
+            };
+            let identity = Identity {
+                replica,
+                incarnation: Incarnation(7 + u64::from(replica.0)),
+                founding: None,
+            };
+            Node::new(settings, identity, Recovery::new(cluster), None)
+        });
+        let mut cluster = Self {
+            nodes: nodes.collect(),
+            answers: Vec::new(),
+        };
+        if founded {
+            for _ in 0..200 {
+                cluster.tick();
+            }
+            assert!(cluster.nodes.iter().all(|node| node.leader().is_some()));
+        }
+        cluster
+    }
+
+    fn tick(&mut self) {
+        for place in 0..self.nodes.len() {
+            self.nodes[place].tick();
+        }
+        self.pump();
+    }
+
+    /// Does what the nodes say until they say nothing more.
+    fn pump(&mut self) {
+        while (0..self.nodes.len()).any(|place| self.take_output(place)) {}
+    }
+
+    /// Whether there was any.
+    fn take_output(&mut self, place: usize) -> bool {
+        let output = self.nodes[place].take_output();
+        let is_some = !output.is_empty();
+        self.answers
+            .extend(output.answers.into_iter().map(|(_, answer)| answer));
+        for (to, message) in output.send.into_iter().chain(output.send_when_durable) {
+            self.nodes[usize::from(to.0)].peer(ReplicaId(place as u8), message);
+        }
+        is_some
+    }
+
+    /// The tags that were answered.
+    fn answered(&self) -> Vec<u64> {
+        self.answers.iter().map(|answer| answer.tag).collect()
+    }
+}
+
+fn connection(serial: u64) -> ConnectionId {
+    ConnectionId { worker: 0, serial }
+}
+
+fn get(tag: u64) -> Request {
+    Request::Get {
+        tag,
+        key: b"k".to_vec(),
+    }
+}
+
+/// A write whose tag is its number.
+fn append(session: SessionId, sequence: u64, floor: u64, after: u64, bytes: usize) -> Request {
+    let change = Change::Append {
+        key: b"k".to_vec(),
+        value: vec![b'v'; bytes],
+    };
+    Request::Write {
+        tag: sequence,
+        write: Write {
+            session,
+            sequence,
+            floor,
+            after,
+            change,
+        },
+    }
+}
+
+#[test]
+fn many_writes_that_are_settled_at_once_behind_a_read_do_not_fill_the_stack() {
+    let mut cluster = Cluster::new(1, true);
+    let gone = SessionId {
+        revision: 0,
+        nonce: 1,
+    };
+    let client = connection(1);
+    cluster.nodes[0].client(client, get(0));
+    for sequence in 1..=50_000 {
+        cluster.nodes[0].client(client, append(gone, sequence, 1, 0, 1));
+    }
+    cluster.pump();
+    assert_eq!(cluster.answered(), (0..=50_000).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_node_that_stops_answers_what_waits_behind_reads_too() {
+    let mut cluster = Cluster::new(3, false);
+    for tag in 0..10 {
+        let request = if tag % 2 == 0 {
+            get(tag)
+        } else {
+            Request::OpenSession { tag, nonce: tag }
+        };
+        cluster.nodes[0].client(connection(1), request);
+    }
+    cluster.nodes[0].stop();
+    cluster.take_output(0);
+    assert_eq!(cluster.answered(), (0..10).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_waits_behind_reads_is_given_up_in_time() {
+    let mut cluster = Cluster::new(3, false);
+    for tag in 0..100 {
+        let request = if tag % 2 == 0 {
+            get(tag)
+        } else {
+            Request::OpenSession { tag, nonce: tag }
+        };
+        cluster.nodes[0].client(connection(1), request);
+    }
+    for _ in 0..510 {
+        cluster.nodes[0].tick();
+    }
+    cluster.take_output(0);
+    assert_eq!(cluster.answered(), (0..100).collect::<Vec<u64>>());
+    let refused = Outcome::Refused(Refusal::NoQuorum { proposed: false });
+    assert!(
+        cluster
+            .answers
+            .iter()
+            .all(|answer| answer.outcome == refused)
+    );
+}
