@@ -89,12 +89,12 @@ impl Node {
         self.hold(key, item, waiter, deadline_tick);
     }
 
-    fn hold(&mut self, key: RequestKey, item: Vec<u8>, waiter: Waiter, deadline_tick: u64) {
+    fn hold(&mut self, key: RequestKey, mut item: Vec<u8>, waiter: Waiter, deadline_tick: u64) {
         self.connections
             .entry(waiter.connection)
             .or_default()
             .writes += 1;
-        if !self.held.join(key, waiter) {
+        if !self.held.join(key, &mut item, waiter) {
             self.held.hold(key, item, waiter, deadline_tick);
         }
     }
@@ -139,7 +139,7 @@ impl Node {
             } => {
                 let key = RequestKey::Write { session, sequence };
                 match result {
-                    WriteResult::NotYet => self.held.delay(key, self.now + NOT_YET_TICKS),
+                    WriteResult::NotYet => self.held.delay(key),
                     WriteResult::Answered(outcome) => {
                         if let Some(request) = self.held.take(key) {
                             self.answer_waiters(&request, &outcome);
@@ -226,7 +226,10 @@ impl Node {
     }
 
     pub(super) fn tick_clients(&mut self) {
-        self.held.release_delayed(self.now);
+        let sessions = &self.state.sessions;
+        self.held.release_delayed(|item| {
+            batch::write_of(item).is_some_and(|write| sessions.awaits(&write))
+        });
         if !self.now.is_multiple_of(HOUSEKEEPING_TICKS) {
             return;
         }
@@ -323,10 +326,6 @@ const REQUESTS_HELD_MAX: usize = 65_536;
 
 /// Bytes of requests that one replica holds for all its clients: 32 of the longest.
 const BYTES_HELD_MAX: usize = 256 << 20;
-
-/// A write that came before the one it follows is proposed again after this: often enough for a client that waits, and
-/// seldom enough that one which never sends the missing write costs next to nothing.
-const NOT_YET_TICKS: u64 = 2;
 
 /// How often deadlines and silences are looked at.
 const HOUSEKEEPING_TICKS: u64 = 10;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use common::{Limit, Outcome, Refusal, SessionId};
+use common::{Limit, Outcome, Refusal, SessionId, WriteRef};
 
 use super::hash::digest;
 
@@ -170,6 +170,17 @@ impl Sessions {
         self.hash =
             self.hash
                 .wrapping_add(digest_of_answer(name.session.revision, name.sequence, ran));
+    }
+
+    /// Whether, by the present table, a write would be judged [`Verdict::NotYet`].
+    pub(crate) fn awaits(&self, write: &WriteRef<'_>) -> bool {
+        self.sessions
+            .get(&write.session.revision)
+            .filter(|session| session.nonce == write.session.nonce)
+            .is_some_and(|session| {
+                write.after >= session.floor.max(write.floor)
+                    && session.answer(write.after).is_none()
+            })
     }
 
     /// What is final about a write by the present table alone, at `revision` (RULES R14): its answer, that it is closed,

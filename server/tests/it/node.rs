@@ -9,6 +9,7 @@ use paxos::{Incarnation, ReplicaId};
 struct Cluster {
     nodes: Vec<Node>,
     answers: Vec<Answer>,
+    records: usize,
 }
 
 impl Cluster {
@@ -35,6 +36,7 @@ impl Cluster {
         let mut cluster = Self {
             nodes: nodes.collect(),
             answers: Vec::new(),
+            records: 0,
         };
         if founded {
             for _ in 0..200 {
@@ -43,6 +45,10 @@ impl Cluster {
             assert!(cluster.nodes.iter().all(|node| node.leader().is_some()));
         }
         cluster
+    }
+
+    fn leader(&self) -> usize {
+        usize::from(self.nodes[0].leader().expect("somebody leads").0)
     }
 
     fn tick(&mut self) {
@@ -61,12 +67,23 @@ impl Cluster {
     fn take_output(&mut self, place: usize) -> bool {
         let output = self.nodes[place].take_output();
         let is_some = !output.is_empty();
+        self.records += output.persist.map_or(0, |persist| persist.records.len());
         self.answers
             .extend(output.answers.into_iter().map(|(_, answer)| answer));
         for (to, message) in output.send.into_iter().chain(output.send_when_durable) {
             self.nodes[usize::from(to.0)].peer(ReplicaId(place as u8), message);
         }
         is_some
+    }
+
+    fn open_session(&mut self) -> SessionId {
+        let place = self.leader();
+        self.nodes[place].client(connection(99), Request::OpenSession { tag: 1, nonce: 5 });
+        self.pump();
+        match self.answers.pop().map(|answer| answer.outcome) {
+            Some(Outcome::SessionOpened { session }) => session,
+            other => panic!("no session was opened: {other:?}"),
+        }
     }
 
     /// The tags that were answered.
@@ -159,4 +176,35 @@ fn what_waits_behind_reads_is_given_up_in_time() {
             .iter()
             .all(|answer| answer.outcome == refused)
     );
+}
+
+#[test]
+fn a_write_that_waits_for_a_missing_one_does_not_fill_the_log() {
+    let mut cluster = Cluster::new(1, true);
+    let session = cluster.open_session();
+    let before = cluster.records;
+    cluster.nodes[0].client(connection(1), append(session, 2, 1, 1, 1_000));
+    for _ in 0..400 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.records - before, 1);
+    cluster.nodes[0].client(connection(2), append(session, 1, 1, 0, 1_000));
+    for _ in 0..5 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.answered(), [1, 2]);
+}
+
+#[test]
+fn a_later_copy_of_a_write_need_not_wait_for_what_the_client_gave_up() {
+    let mut cluster = Cluster::new(1, true);
+    let session = cluster.open_session();
+    cluster.nodes[0].client(connection(1), append(session, 2, 1, 1, 10));
+    cluster.pump();
+    cluster.nodes[0].client(connection(2), append(session, 2, 2, 0, 10));
+    cluster.nodes[0].client(connection(3), append(session, 2, 1, 1, 10));
+    for _ in 0..5 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.answered(), [2, 2, 2]);
 }
