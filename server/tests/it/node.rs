@@ -3,13 +3,15 @@
 use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::node::{ConnectionId, Node, NodeSettings, Recovery};
-use paxos::{Incarnation, ReplicaId};
+use kvpaxos_server::peers::{PeerMessage, append_peer_frame, peer_frame_bytes_max};
+use paxos::{Incarnation, Message, ReplicaId};
 
 /// Nodes whose disks and network do at once what they are told.
 struct Cluster {
     nodes: Vec<Node>,
     answers: Vec<Answer>,
     records: usize,
+    longest_frame_bytes: usize,
 }
 
 impl Cluster {
@@ -37,6 +39,7 @@ impl Cluster {
             nodes: nodes.collect(),
             answers: Vec::new(),
             records: 0,
+            longest_frame_bytes: 0,
         };
         if founded {
             for _ in 0..200 {
@@ -71,9 +74,20 @@ impl Cluster {
         self.answers
             .extend(output.answers.into_iter().map(|(_, answer)| answer));
         for (to, message) in output.send.into_iter().chain(output.send_when_durable) {
+            self.note_frame(&message);
             self.nodes[usize::from(to.0)].peer(ReplicaId(place as u8), message);
         }
         is_some
+    }
+
+    fn note_frame(&mut self, message: &PeerMessage) {
+        if let PeerMessage::Forward { .. } | PeerMessage::Agreement(Message::Accept { .. }) =
+            message
+        {
+            let mut frame = Vec::new();
+            append_peer_frame(&mut frame, 0, message);
+            self.longest_frame_bytes = self.longest_frame_bytes.max(frame.len() - 4);
+        }
     }
 
     fn open_session(&mut self) -> SessionId {
@@ -207,4 +221,31 @@ fn a_later_copy_of_a_write_need_not_wait_for_what_the_client_gave_up() {
         cluster.tick();
     }
     assert_eq!(cluster.answered(), [2, 2, 2]);
+}
+
+#[test]
+fn no_message_is_longer_than_its_frame_may_be() {
+    let mut cluster = Cluster::new(2, true);
+    let session = cluster.open_session();
+    let leader = cluster.leader();
+    let follower = 1 - leader;
+    let settings = ClusterSettings::default();
+    let longest = settings.value_bytes_max as usize;
+    // A full half of the follower's share, and then one value that fills it to the brim.
+    for (sequence, bytes) in [(1, 255 << 10), (2, longest)] {
+        cluster.nodes[follower].client(connection(1), append(session, sequence, 1, 0, bytes));
+    }
+    // As much of the leader's own clients as still leaves room for that.
+    for (sequence, bytes) in [(3, 511 << 10), (4, 510 << 10)] {
+        cluster.nodes[leader].client(connection(2), append(session, sequence, 1, 0, bytes));
+    }
+    cluster.take_output(follower);
+    cluster.pump();
+    assert_eq!(cluster.answered().len(), 4);
+    let frame_bytes_max = peer_frame_bytes_max(&settings) as usize;
+    assert!(
+        cluster.longest_frame_bytes <= frame_bytes_max,
+        "{} bytes, and {frame_bytes_max} are allowed",
+        cluster.longest_frame_bytes
+    );
 }
