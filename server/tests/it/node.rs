@@ -249,3 +249,18 @@ fn no_message_is_longer_than_its_frame_may_be() {
         cluster.longest_frame_bytes
     );
 }
+
+#[test]
+fn a_leader_whose_disk_is_far_behind_leaves_the_lead_to_another() {
+    let mut cluster = Cluster::new(3, true);
+    let slow = cluster.leader();
+    for _ in 0..200 {
+        cluster.nodes[slow].leave_the_lead();
+        cluster.tick();
+    }
+    let leader = cluster.nodes[slow].leader();
+    assert!(leader.is_some_and(|leader| usize::from(leader.0) != slow));
+    cluster.nodes[slow].client(connection(1), get(3));
+    cluster.pump();
+    assert_eq!(cluster.answered(), [3]);
+}
