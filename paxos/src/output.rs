@@ -107,4 +107,6 @@ pub enum ResignReason {
     HigherBallot,
     /// No majority echoed for one election timeout.
     LostMajority,
+    /// Its driver wanted it to.
+    Asked,
 }

@@ -207,6 +207,9 @@ impl Turning {
     fn take_ticks(&mut self) {
         for _ in 0..self.ticker.take_due(Instant::now()) {
             self.thread.node.tick();
+            if self.promises.backlog_bytes >= LEADING_BACKLOG_BYTES_MAX {
+                self.thread.node.leave_the_lead();
+            }
             self.ticks += 1;
             if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
                 foreign::report_suppressed();
@@ -443,5 +446,8 @@ const TICKS_PER_REPORT: u64 = 100;
 const TURN_MAX: Duration = Duration::from_millis(20);
 /// Work that may wait for the journal: about a second of a fast disk.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// A leader proposes as fast as a majority of the others writes, and its own work would pile up without end where its
+/// disk is full or stands still. Four times the ordinary bound, so that a moment's stall does not cost an election.
+const LEADING_BACKLOG_BYTES_MAX: usize = 4 * BACKLOG_BYTES_MAX;
 /// Workers turn in far less, unless the machine is overloaded.
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(300);

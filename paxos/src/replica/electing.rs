@@ -166,6 +166,19 @@ impl Replica {
         self.election.postpone(self.now, &self.config);
     }
 
+    /// Leads no longer, if it does, and waits anew before it asks to. For a driver that finds that another would lead
+    /// better; called again and again it leaves the lead to others for that long. What was proposed may still be chosen.
+    pub fn resign(&mut self) {
+        match &self.role {
+            RoleState::Follower => {}
+            RoleState::Leading(_) | RoleState::Canvassing(_) | RoleState::Preparing(_) => {
+                self.leave_leading(ResignReason::Asked);
+                self.role = RoleState::Follower;
+            }
+        }
+        self.election.postpone(self.now, &self.config);
+    }
+
     /// No majority answers: another may have one.
     pub(super) fn become_follower_of_nobody(&mut self) {
         self.leave_leading(ResignReason::LostMajority);

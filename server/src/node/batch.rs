@@ -8,6 +8,8 @@
 //! ```
 //! The log holds requests, never results. A follower forwards items in the same bytes.
 
+use std::cmp::Reverse;
+
 use common::wire::{FieldReader, put_u64};
 use common::{DecodeError, Write, WriteRef};
 
@@ -36,6 +38,21 @@ pub(crate) fn put_read(out: &mut Vec<u8>, replica: u8, ticket: u64) {
     out.push(READ);
     out.push(replica);
     put_u64(out, ticket);
+}
+
+/// The write that an item is, if it is one.
+pub(crate) fn write_of(item: &[u8]) -> Option<WriteRef<'_>> {
+    match Items::new(item).next() {
+        Some(Ok(Item::Write(write))) => Some(write),
+        Some(Ok(Item::OpenSession { .. } | Item::Read { .. }) | Err(_)) | None => None,
+    }
+}
+
+/// Whether, of two copies of one write, `copy` was made later than `other`: the client had given more up, or waited for
+/// less. These are not part of what makes two copies the same (RULES R8).
+pub(crate) fn is_later(copy: &[u8], other: &[u8]) -> bool {
+    let made = |item| write_of(item).map(|write| (write.floor, Reverse(write.after)));
+    made(copy) > made(other)
 }
 
 /// Begins a batch; items are appended after it.

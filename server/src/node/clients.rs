@@ -30,6 +30,7 @@ impl Node {
             return;
         }
         self.begin(connection, request, came);
+        self.forget_if_idle(connection);
     }
 
     /// Requests that wait behind a read are few per connection, and workers bound those; the rest is bounded here.
@@ -43,6 +44,7 @@ impl Node {
         }
     }
 
+    /// Holds the request, or answers it at once. Whoever calls it looks after the connection then.
     fn begin(&mut self, connection: ConnectionId, request: Request, came: u64) {
         let deadline_tick = came + self.settings.no_quorum_after_ticks;
         match request {
@@ -76,7 +78,6 @@ impl Node {
                 .final_verdict(write.session, write.sequence, self.state.revision());
         if let Some(verdict) = verdict {
             self.answer(waiter.connection, waiter.tag, refusal_or_answer(verdict));
-            self.settle(waiter.connection);
             return;
         }
         let key = RequestKey::Write {
@@ -88,12 +89,12 @@ impl Node {
         self.hold(key, item, waiter, deadline_tick);
     }
 
-    fn hold(&mut self, key: RequestKey, item: Vec<u8>, waiter: Waiter, deadline_tick: u64) {
+    fn hold(&mut self, key: RequestKey, mut item: Vec<u8>, waiter: Waiter, deadline_tick: u64) {
         self.connections
             .entry(waiter.connection)
             .or_default()
             .writes += 1;
-        if !self.held.join(key, waiter) {
+        if !self.held.join(key, &mut item, waiter) {
             self.held.hold(key, item, waiter, deadline_tick);
         }
     }
@@ -138,7 +139,7 @@ impl Node {
             } => {
                 let key = RequestKey::Write { session, sequence };
                 match result {
-                    WriteResult::NotYet => self.held.delay(key, self.now + NOT_YET_TICKS),
+                    WriteResult::NotYet => self.held.delay(key),
                     WriteResult::Answered(outcome) => {
                         if let Some(request) = self.held.take(key) {
                             self.answer_waiters(&request, &outcome);
@@ -201,11 +202,20 @@ impl Node {
             if let Some(read) = order.pop_read() {
                 self.answer_read(read);
             } else if let Some((came, request)) = order.pop_held_back() {
-                self.begin(connection, request, came);
+                if self.now >= came + self.settings.no_quorum_after_ticks {
+                    let refusal = Refusal::NoQuorum { proposed: false };
+                    self.refuse(connection, request.tag(), refusal);
+                } else {
+                    self.begin(connection, request, came);
+                }
             } else {
                 break;
             }
         }
+        self.forget_if_idle(connection);
+    }
+
+    fn forget_if_idle(&mut self, connection: ConnectionId) {
         if self
             .connections
             .get(&connection)
@@ -216,7 +226,10 @@ impl Node {
     }
 
     pub(super) fn tick_clients(&mut self) {
-        self.held.release_delayed(self.now);
+        let sessions = &self.state.sessions;
+        self.held.release_delayed(|item| {
+            batch::write_of(item).is_some_and(|write| sessions.awaits(&write))
+        });
         if !self.now.is_multiple_of(HOUSEKEEPING_TICKS) {
             return;
         }
@@ -279,12 +292,15 @@ impl Node {
         });
     }
 
+    /// Until nothing is held: what is given up lets those begin that waited behind it.
     fn answer_all_with(&mut self, refusal: impl Fn(bool) -> Refusal) {
-        for request in self.held.take_all() {
-            self.give_up(&request, &refusal(request.proposed));
-        }
-        for (order, read) in self.reads.take_all() {
-            self.give_up_read(order, &read, refusal(false));
+        while self.held.len() + self.reads.len() > 0 {
+            for request in self.held.take_all() {
+                self.give_up(&request, &refusal(request.proposed));
+            }
+            for (order, read) in self.reads.take_all() {
+                self.give_up_read(order, &read, refusal(false));
+            }
         }
     }
 
@@ -310,10 +326,6 @@ const REQUESTS_HELD_MAX: usize = 65_536;
 
 /// Bytes of requests that one replica holds for all its clients: 32 of the longest.
 const BYTES_HELD_MAX: usize = 256 << 20;
-
-/// A write that came before the one it follows is proposed again after this: often enough for a client that waits, and
-/// seldom enough that one which never sends the missing write costs next to nothing.
-const NOT_YET_TICKS: u64 = 2;
 
 /// How often deadlines and silences are looked at.
 const HOUSEKEEPING_TICKS: u64 = 10;

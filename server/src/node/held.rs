@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use common::SessionId;
 
-use super::ConnectionId;
+use super::{ConnectionId, batch};
 
 /// What makes two copies the same request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,8 +46,8 @@ pub(crate) struct Held {
     by_key: HashMap<RequestKey, u64>,
     /// Those that are to be handed over, in order.
     outgoing: BTreeSet<u64>,
-    /// Those that are to be handed over at a later tick: what they wait for had not run.
-    delayed: BTreeSet<(u64, u64)>,
+    /// Those that are to be handed over once what they wait for has run.
+    delayed: BTreeSet<u64>,
     next_order: u64,
     item_bytes: usize,
 }
@@ -63,8 +63,10 @@ impl Held {
         self.item_bytes
     }
 
-    /// Whether a copy of this request is held: then `waiter` waits with the others.
-    pub(crate) fn join(&mut self, key: RequestKey, waiter: Waiter) -> bool {
+    /// Whether a copy of this request is held: then `waiter` waits with the others, and of the two copies the one that
+    /// the client made later is handed over from now on; the other may wait for a write that was given up since. The
+    /// copy that is not needed is left in `item`.
+    pub(crate) fn join(&mut self, key: RequestKey, item: &mut Vec<u8>, waiter: Waiter) -> bool {
         let Some(order) = self.by_key.get(&key) else {
             return false;
         };
@@ -73,6 +75,11 @@ impl Held {
             .get_mut(order)
             .expect("a key leads to a request");
         request.waiters.push(waiter);
+        if batch::is_later(item, &request.item) {
+            self.item_bytes += item.len();
+            self.item_bytes -= request.item.len();
+            std::mem::swap(&mut request.item, item);
+        }
         true
     }
 
@@ -128,24 +135,28 @@ impl Held {
         Some(self.remove(order))
     }
 
-    /// The request was applied in vain, because the one before it had not run: it is handed over again at `tick`.
-    pub(crate) fn delay(&mut self, key: RequestKey, tick: u64) {
-        if let Some(&order) = self.by_key.get(&key) {
-            self.delayed.insert((tick, order));
-        }
+    /// The request was applied in vain, because the one before it had not run: it waits for that.
+    pub(crate) fn delay(&mut self, key: RequestKey) {
+        let Some(order) = self.by_key.get(&key) else {
+            return;
+        };
+        let request = self
+            .requests
+            .get_mut(order)
+            .expect("a key leads to a request");
+        request.handed_tick = None;
+        self.delayed.insert(*order);
     }
 
-    /// Hands over again what was delayed until now.
-    pub(crate) fn release_delayed(&mut self, now: u64) {
-        while let Some(&(tick, order)) = self.delayed.first() {
-            if tick > now {
-                return;
-            }
-            self.delayed.pop_first();
-            if self.requests.contains_key(&order) {
-                self.outgoing.insert(order);
-            }
-        }
+    /// Hands over again what was delayed and, by its bytes in the log, need not wait any more.
+    pub(crate) fn release_delayed(&mut self, must_wait: impl Fn(&[u8]) -> bool) {
+        let requests = &self.requests;
+        let released = self.delayed.extract_if(.., |order| {
+            requests
+                .get(order)
+                .is_some_and(|request| !must_wait(&request.item))
+        });
+        self.outgoing.extend(released);
     }
 
     /// Whatever was handed over may be lost: hands all of it over again, in order.
@@ -201,6 +212,7 @@ impl Held {
             .expect("only what is held is removed");
         self.by_key.remove(&request.key);
         self.outgoing.remove(&order);
+        self.delayed.remove(&order);
         self.item_bytes -= request.item.len();
         request
     }

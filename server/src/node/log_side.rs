@@ -17,6 +17,17 @@ impl Node {
             );
             return;
         }
+        if requests.len()
+            > FORWARD_BYTES_MAX
+                + self.settings.cluster.value_bytes_max as usize
+                + ITEM_FIELDS_BYTES_MAX
+        {
+            warn!(
+                "a forward of {} bytes from {from} is longer than any replica makes: dropped",
+                requests.len()
+            );
+            return;
+        }
         let leads = self.leader() == Some(self.settings.replica);
         if !leads || self.forwarded_bytes + requests.len() > FORWARDED_BYTES_MAX {
             debug!(
@@ -176,8 +187,12 @@ impl Node {
 /// small requests, small enough that one slot does not hold up the next for long.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// The same for what a follower forwards at once.
+/// The same for what a follower forwards at once. A batch that is nearly full may be joined by one forward more: the
+/// longest frame between replicas has room for that.
 const FORWARD_BYTES_MAX: usize = 256 << 10;
+
+/// What the last request of a forward may take beside its value: key and numbers.
+const ITEM_FIELDS_BYTES_MAX: usize = 8 << 10;
 
 /// What a leader keeps of its followers' requests before it drops more; they are sent again.
 const FORWARDED_BYTES_MAX: usize = 64 << 20;

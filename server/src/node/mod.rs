@@ -268,6 +268,13 @@ impl Node {
         self.tick_clients();
     }
 
+    /// The disk of this replica is far behind: another is to lead until it is not. To be called with every tick meanwhile.
+    pub fn leave_the_lead(&mut self) {
+        if let Phase::Running(replica) = &mut self.phase {
+            replica.resign();
+        }
+    }
+
     /// How many bytes of disk the journal takes, for the status report.
     pub fn note_journal_bytes(&mut self, bytes: u64) {
         self.journal_bytes = bytes;

@@ -121,11 +121,14 @@ impl HeldReads {
         std::mem::take(&mut self.reads).into_iter().collect()
     }
 
-    /// The lowest ticket that a read still waits for; tickets below it are of no use to anybody.
+    /// The lowest ticket that a read still waits for; tickets below it are of no use to anybody. Forgets what no read
+    /// waits for: without a leader and without a log that grows nothing else would.
     pub(crate) fn first_ticket(&mut self) -> u64 {
         let reads = &self.reads;
-        self.tickets
-            .retain(|_, orders| orders.iter().any(|order| reads.contains_key(order)));
+        let is_wanted = |orders: &Vec<u64>| orders.iter().any(|order| reads.contains_key(order));
+        self.fresh.retain(|order| reads.contains_key(order));
+        self.tickets.retain(|_, orders| is_wanted(orders));
+        self.confirmed.retain(|_, orders| is_wanted(orders));
         self.tickets
             .keys()
             .next()
@@ -198,3 +201,34 @@ impl ConnectionOrder {
 
 /// The open requests of all connections that have any.
 pub(crate) type Connections = BTreeMap<ConnectionId, ConnectionOrder>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_reads_whose_time_is_up() {
+        let mut reads = HeldReads::new(0);
+        let hold = |reads: &mut HeldReads| {
+            let connection = ConnectionId {
+                worker: 0,
+                serial: 1,
+            };
+            let order = reads.hold(HeldRead {
+                waiter: Waiter { connection, tag: 1 },
+                key: Vec::new(),
+                deadline_tick: 5,
+            });
+            reads.ask(order);
+        };
+        hold(&mut reads);
+        let ticket = reads.take_ticket().unwrap();
+        reads.confirm(ticket, Slot(9));
+        hold(&mut reads);
+        reads.take_ticket().unwrap();
+        hold(&mut reads);
+        assert_eq!(reads.expire(5).len(), 3);
+        assert_eq!(reads.first_ticket(), reads.next_order);
+        assert!(reads.fresh.is_empty() && reads.tickets.is_empty() && reads.confirmed.is_empty());
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use common::{Limit, Outcome, Refusal, SessionId};
+use common::{Limit, Outcome, Refusal, SessionId, WriteRef};
 
 use super::hash::digest;
 
@@ -148,7 +148,7 @@ impl Sessions {
         if let Some(ran) = session.answer(sequence) {
             return Verdict::Known(ran);
         }
-        if sequence >= session.floor + SESSION_WIDTH {
+        if sequence - session.floor >= SESSION_WIDTH {
             return Verdict::TooManyOutstanding;
         }
         if after >= session.floor && session.answer(after).is_none() {
@@ -170,6 +170,17 @@ impl Sessions {
         self.hash =
             self.hash
                 .wrapping_add(digest_of_answer(name.session.revision, name.sequence, ran));
+    }
+
+    /// Whether, by the present table, a write would be judged [`Verdict::NotYet`].
+    pub(crate) fn awaits(&self, write: &WriteRef<'_>) -> bool {
+        self.sessions
+            .get(&write.session.revision)
+            .filter(|session| session.nonce == write.session.nonce)
+            .is_some_and(|session| {
+                write.after >= session.floor.max(write.floor)
+                    && session.answer(write.after).is_none()
+            })
     }
 
     /// What is final about a write by the present table alone, at `revision` (RULES R14): its answer, that it is closed,
@@ -312,6 +323,15 @@ mod tests {
             Verdict::TooManyOutstanding
         );
         run(&mut sessions, name(id, SESSION_WIDTH + 1, 2, 0));
+    }
+
+    #[test]
+    fn the_highest_numbers_that_a_client_can_name_are_judged_like_others() {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(5, 77);
+        let highest = name(id, u64::MAX, u64::MAX - SESSION_WIDTH, 0);
+        assert_eq!(sessions.judge(highest), Verdict::TooManyOutstanding);
+        run(&mut sessions, name(id, u64::MAX, u64::MAX, u64::MAX - 1));
     }
 
     #[test]

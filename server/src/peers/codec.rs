@@ -143,17 +143,20 @@ fn take_tail(message: &mut PeerMessage) -> Option<Tail> {
 /// Shorter bytes are cheaper to copy than to send in a piece of their own.
 const TAIL_BYTES_MIN: usize = 32 << 10;
 
-/// The longest frame between replicas, in bytes without its length, in a cluster of these settings: one value, or a
-/// batch of smaller requests, or both where the value is what made the batch full; and room for every other field.
+/// The longest frame between replicas, in bytes without its length, in a cluster of these settings: a batch that lacks
+/// a byte of being full, then a forward that lacks a byte of being full, then the value that fills both; and room for
+/// every other field.
 #[must_use]
 pub const fn peer_frame_bytes_max(settings: &ClusterSettings) -> u32 {
     settings
         .value_bytes_max
         .saturating_add(BATCH_BYTES_MAX)
+        .saturating_add(FORWARD_BYTES_MAX)
         .saturating_add(FIELDS_BYTES_MAX)
 }
 
 const BATCH_BYTES_MAX: u32 = 1 << 20;
+const FORWARD_BYTES_MAX: u32 = 256 << 10;
 const FIELDS_BYTES_MAX: u32 = 64 << 10;
 
 const FORWARD: u8 = 0x60;

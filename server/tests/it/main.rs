@@ -1,6 +1,16 @@
 //! Integration tests.
 
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod cluster_answers;
+#[cfg(test)]
+mod cluster_junk;
+#[cfg(test)]
+mod cluster_kills;
+#[cfg(test)]
+mod cluster_load;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod identity;
@@ -8,6 +18,8 @@ mod identity;
 mod journal;
 #[cfg(test)]
 mod journal_thread;
+#[cfg(test)]
+mod node;
 #[cfg(test)]
 mod peers_codec;
 #[cfg(test)]

@@ -40,6 +40,11 @@ impl RawClient {
         client
     }
 
+    /// Where it connects from.
+    pub(crate) fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }

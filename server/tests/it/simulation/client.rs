@@ -23,6 +23,10 @@ pub(super) struct SimClient {
     pub(super) serial: u64,
     /// How long it waits for an answer before it asks elsewhere.
     attempt_us: u64,
+    /// How long it waits, at most, before it asks for more.
+    pub(super) think_us_max: u64,
+    /// It asks another replica each time.
+    is_poller: bool,
     /// When to go on to another replica if nothing is answered until then.
     attempt_until: u64,
     session: Option<SessionId>,
@@ -47,21 +51,32 @@ struct Outstanding {
     sent_once: bool,
 }
 
+/// A poller waits about as long as a pause or an election lasts, so that some of its reads begin in the middle of one.
+const POLL_US_MAX: u64 = 200 * MS;
+
 /// What a client sends: the request, and the number of the connection.
 pub(super) type Sent = (u64, Request);
 
 impl SimClient {
     pub(super) fn new(id: u64, seed: u64, faults: &Faults) -> Self {
         let mut random = Random::new(seed);
+        let is_poller = id >= faults.clients;
+        let reads_per_cent = random.pick(&[20, 35, 35, 95]);
         Self {
             id,
             target: random.between(0, faults.replicas as u64) as usize,
-            reads_per_cent: random.pick(&[20, 35, 35, 95]),
+            reads_per_cent: if is_poller { 100 } else { reads_per_cent },
             random,
             replicas: faults.replicas,
-            pipeline: faults.pipeline,
+            pipeline: if is_poller { 1 } else { faults.pipeline },
             operations_left: faults.operations_per_client,
             attempt_us: faults.attempt_us,
+            think_us_max: if is_poller {
+                POLL_US_MAX
+            } else {
+                faults.think_us_max
+            },
+            is_poller,
             serial: 0,
             attempt_until: 0,
             session: None,
@@ -103,6 +118,9 @@ impl SimClient {
         }
         while (self.outstanding.len() as u64) < self.pipeline && self.operations_left > 0 {
             self.operations_left -= 1;
+            if self.is_poller {
+                self.go_elsewhere();
+            }
             self.call(now, stamp, &mut sent);
         }
         sent
@@ -208,7 +226,7 @@ impl SimClient {
 
     fn call(&mut self, now: u64, stamp: &mut u64, sent: &mut Vec<Sent>) {
         *stamp += 1;
-        let own = self.random.chance(400);
+        let own = self.random.chance(400) && !self.is_poller;
         let key = if own {
             self.own_key()
         } else {
@@ -290,9 +308,7 @@ impl SimClient {
 
     /// Another replica, another connection: everything unanswered is sent there again, in order.
     fn move_on(&mut self, now: u64, bug: Option<Bug>, sent: &mut Vec<Sent>) {
-        self.serial += 1;
-        self.target = (self.target + self.random.between(1, self.replicas as u64 + 1) as usize)
-            % self.replicas;
+        self.go_elsewhere();
         self.attempt_until = now + self.attempt_us;
         if let Some((_, nonce)) = self.opening.take() {
             self.open(nonce, now, sent);
@@ -309,6 +325,12 @@ impl SimClient {
             }
             sent.push((self.serial, self.request(place)));
         }
+    }
+
+    fn go_elsewhere(&mut self) {
+        self.serial += 1;
+        self.target = (self.target + self.random.between(1, self.replicas as u64 + 1) as usize)
+            % self.replicas;
     }
 
     /// Says that a copy of the request with this tag goes elsewhere too: its place in the connection means nothing then.

@@ -12,6 +12,9 @@ pub(super) const MS: u64 = 1_000;
 pub(super) struct Faults {
     pub(super) replicas: usize,
     pub(super) clients: u64,
+    /// Clients that do nothing but read, one at a time, each time from another replica: where a replica lags behind,
+    /// they are the ones to see it.
+    pub(super) pollers: u64,
     pub(super) pipeline: u64,
     pub(super) operations_per_client: u64,
     /// How long a client waits for an answer before it asks elsewhere.
@@ -57,6 +60,7 @@ impl Faults {
         Self {
             replicas: random.pick(&[1, 3, 3, 5, 5, 5, 5, 4]),
             clients: random.between(2, 6),
+            pollers: random.between(0, 3),
             pipeline: random.pick(&[1, 2, 4, 8]),
             operations_per_client: random.between(60, 240),
             attempt_us: random.pick(&[500 * MS, 500 * MS, 3_000 * MS]),

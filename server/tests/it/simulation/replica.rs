@@ -22,6 +22,8 @@ pub(super) struct SimReplica {
     pub(super) life: u64,
     pub(super) process: Option<Process>,
     pub(super) paused_until: u64,
+    /// Until then nothing that others send reaches it.
+    pub(super) deaf_until: u64,
     /// Until then no sync ends.
     pub(super) disk_stalls_until: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
@@ -69,6 +71,7 @@ impl SimReplica {
             life: 0,
             process: None,
             paused_until: 0,
+            deaf_until: 0,
             disk_stalls_until: 0,
             accepted: BTreeMap::new(),
         }
@@ -163,6 +166,7 @@ impl SimReplica {
             self.disk.kill();
         }
         self.paused_until = 0;
+        self.deaf_until = 0;
         self.life += 1;
     }
 }

@@ -151,7 +151,7 @@ impl World {
         }
         let count = faults.replicas;
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
-        let clients = (0..faults.clients)
+        let clients = (0..faults.clients + faults.pollers)
             .map(|id| SimClient::new(id, random.draw(), &faults))
             .collect();
         Self {
@@ -437,7 +437,9 @@ impl World {
     }
 
     fn send(&mut self, from: ReplicaId, to: usize, message: PeerMessage) {
-        if !self.links.carries(usize::from(from.0), to) || self.random.chance(self.faults.loss) {
+        let is_deaf = self.replicas[to].deaf_until > self.now;
+        let carries = self.links.carries(usize::from(from.0), to);
+        if is_deaf || !carries || self.random.chance(self.faults.loss) {
             return;
         }
         let copies = 1 + u64::from(self.random.chance(self.faults.duplication));
@@ -481,7 +483,8 @@ impl World {
     }
 
     fn wake(&mut self, client: usize) {
-        let think = self.random.between(MS, self.faults.think_us_max);
+        let think_us_max = self.clients[client].think_us_max;
+        let think = self.random.between(MS, think_us_max);
         self.schedule(think, Event::Wake { client });
         let sent = self.clients[client].wake(self.now, &mut self.stamp, self.bug);
         let target = self.clients[client].target;
@@ -625,12 +628,17 @@ impl World {
         }
     }
 
-    /// A process stops for a while and goes on as if nothing had happened. Sometimes all others start anew just then.
+    /// A process stops for a while and goes on as if nothing had happened. Sometimes its links break meanwhile, so that
+    /// it finds there what came before, and no word of a new leader. Sometimes all others start anew just then.
     fn pause(&mut self, replica: usize) {
         let length = self.random.between(MS, self.random_pause_max());
         self.report.pauses += 1;
-        self.trace(|| format!("r{replica} pauses for {length} us"));
         self.replicas[replica].paused_until = self.now + length;
+        let is_deaf = self.random.chance(500);
+        self.trace(|| format!("r{replica} pauses for {length} us, deaf={is_deaf}"));
+        if is_deaf {
+            self.replicas[replica].deaf_until = self.now + length;
+        }
         if self.faults.crashes && self.random.chance(300) {
             for other in (0..self.replicas.len()).filter(|other| *other != replica) {
                 let early = self.random.between(0, 20 * MS);
@@ -722,6 +730,7 @@ impl World {
         };
         for replica in 0..count {
             self.replicas[replica].paused_until = self.replicas[replica].paused_until.min(self.now);
+            self.replicas[replica].deaf_until = self.replicas[replica].paused_until;
             if away > 0 && self.random.chance(600) {
                 away -= 1;
                 self.replicas[replica].crash(true, &mut self.random);

@@ -1,0 +1,266 @@
+//! The node above agreement: what it holds for its clients, in what order it answers, and what it sends to its peers.
+
+use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
+use kvpaxos_server::identity::{ClusterSettings, Identity};
+use kvpaxos_server::node::{ConnectionId, Node, NodeSettings, Recovery};
+use kvpaxos_server::peers::{PeerMessage, append_peer_frame, peer_frame_bytes_max};
+use paxos::{Incarnation, Message, ReplicaId};
+
+/// Nodes whose disks and network do at once what they are told.
+struct Cluster {
+    nodes: Vec<Node>,
+    answers: Vec<Answer>,
+    records: usize,
+    longest_frame_bytes: usize,
+}
+
+impl Cluster {
+    /// Nodes that were never started before; without `founded` they do not hear of each other.
+    fn new(count: u8, founded: bool) -> Self {
+        let members: Vec<ReplicaId> = (0..count).map(ReplicaId).collect();
+        let nodes = members.iter().map(|&replica| {
+            let cluster = ClusterSettings::default();
+            let settings = NodeSettings {
+                replica,
+                members: members.clone(),
+                cluster,
+                no_quorum_after_ticks: 500,
+                reads_through_log: false,
+                birth: 1_000 + u64::from(replica.0),
+            };
+            let identity = Identity {
+                replica,
+                incarnation: Incarnation(7 + u64::from(replica.0)),
+                founding: None,
+            };
+            Node::new(settings, identity, Recovery::new(cluster), None)
+        });
+        let mut cluster = Self {
+            nodes: nodes.collect(),
+            answers: Vec::new(),
+            records: 0,
+            longest_frame_bytes: 0,
+        };
+        if founded {
+            for _ in 0..200 {
+                cluster.tick();
+            }
+            assert!(cluster.nodes.iter().all(|node| node.leader().is_some()));
+        }
+        cluster
+    }
+
+    fn leader(&self) -> usize {
+        usize::from(self.nodes[0].leader().expect("somebody leads").0)
+    }
+
+    fn tick(&mut self) {
+        for place in 0..self.nodes.len() {
+            self.nodes[place].tick();
+        }
+        self.pump();
+    }
+
+    /// Does what the nodes say until they say nothing more.
+    fn pump(&mut self) {
+        while (0..self.nodes.len()).any(|place| self.take_output(place)) {}
+    }
+
+    /// Whether there was any.
+    fn take_output(&mut self, place: usize) -> bool {
+        let output = self.nodes[place].take_output();
+        let is_some = !output.is_empty();
+        self.records += output.persist.map_or(0, |persist| persist.records.len());
+        self.answers
+            .extend(output.answers.into_iter().map(|(_, answer)| answer));
+        for (to, message) in output.send.into_iter().chain(output.send_when_durable) {
+            self.note_frame(&message);
+            self.nodes[usize::from(to.0)].peer(ReplicaId(place as u8), message);
+        }
+        is_some
+    }
+
+    fn note_frame(&mut self, message: &PeerMessage) {
+        if let PeerMessage::Forward { .. } | PeerMessage::Agreement(Message::Accept { .. }) =
+            message
+        {
+            let mut frame = Vec::new();
+            append_peer_frame(&mut frame, 0, message);
+            self.longest_frame_bytes = self.longest_frame_bytes.max(frame.len() - 4);
+        }
+    }
+
+    fn open_session(&mut self) -> SessionId {
+        let place = self.leader();
+        self.nodes[place].client(connection(99), Request::OpenSession { tag: 1, nonce: 5 });
+        self.pump();
+        match self.answers.pop().map(|answer| answer.outcome) {
+            Some(Outcome::SessionOpened { session }) => session,
+            other => panic!("no session was opened: {other:?}"),
+        }
+    }
+
+    /// The tags that were answered.
+    fn answered(&self) -> Vec<u64> {
+        self.answers.iter().map(|answer| answer.tag).collect()
+    }
+}
+
+fn connection(serial: u64) -> ConnectionId {
+    ConnectionId { worker: 0, serial }
+}
+
+fn get(tag: u64) -> Request {
+    Request::Get {
+        tag,
+        key: b"k".to_vec(),
+    }
+}
+
+/// A write whose tag is its number.
+fn append(session: SessionId, sequence: u64, floor: u64, after: u64, bytes: usize) -> Request {
+    let change = Change::Append {
+        key: b"k".to_vec(),
+        value: vec![b'v'; bytes],
+    };
+    Request::Write {
+        tag: sequence,
+        write: Write {
+            session,
+            sequence,
+            floor,
+            after,
+            change,
+        },
+    }
+}
+
+#[test]
+fn many_writes_that_are_settled_at_once_behind_a_read_do_not_fill_the_stack() {
+    let mut cluster = Cluster::new(1, true);
+    let gone = SessionId {
+        revision: 0,
+        nonce: 1,
+    };
+    let client = connection(1);
+    cluster.nodes[0].client(client, get(0));
+    for sequence in 1..=50_000 {
+        cluster.nodes[0].client(client, append(gone, sequence, 1, 0, 1));
+    }
+    cluster.pump();
+    assert_eq!(cluster.answered(), (0..=50_000).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_node_that_stops_answers_what_waits_behind_reads_too() {
+    let mut cluster = Cluster::new(3, false);
+    for tag in 0..10 {
+        let request = if tag % 2 == 0 {
+            get(tag)
+        } else {
+            Request::OpenSession { tag, nonce: tag }
+        };
+        cluster.nodes[0].client(connection(1), request);
+    }
+    cluster.nodes[0].stop();
+    cluster.take_output(0);
+    assert_eq!(cluster.answered(), (0..10).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_waits_behind_reads_is_given_up_in_time() {
+    let mut cluster = Cluster::new(3, false);
+    for tag in 0..100 {
+        let request = if tag % 2 == 0 {
+            get(tag)
+        } else {
+            Request::OpenSession { tag, nonce: tag }
+        };
+        cluster.nodes[0].client(connection(1), request);
+    }
+    for _ in 0..510 {
+        cluster.nodes[0].tick();
+    }
+    cluster.take_output(0);
+    assert_eq!(cluster.answered(), (0..100).collect::<Vec<u64>>());
+    let refused = Outcome::Refused(Refusal::NoQuorum { proposed: false });
+    assert!(
+        cluster
+            .answers
+            .iter()
+            .all(|answer| answer.outcome == refused)
+    );
+}
+
+#[test]
+fn a_write_that_waits_for_a_missing_one_does_not_fill_the_log() {
+    let mut cluster = Cluster::new(1, true);
+    let session = cluster.open_session();
+    let before = cluster.records;
+    cluster.nodes[0].client(connection(1), append(session, 2, 1, 1, 1_000));
+    for _ in 0..400 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.records - before, 1);
+    cluster.nodes[0].client(connection(2), append(session, 1, 1, 0, 1_000));
+    for _ in 0..5 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.answered(), [1, 2]);
+}
+
+#[test]
+fn a_later_copy_of_a_write_need_not_wait_for_what_the_client_gave_up() {
+    let mut cluster = Cluster::new(1, true);
+    let session = cluster.open_session();
+    cluster.nodes[0].client(connection(1), append(session, 2, 1, 1, 10));
+    cluster.pump();
+    cluster.nodes[0].client(connection(2), append(session, 2, 2, 0, 10));
+    cluster.nodes[0].client(connection(3), append(session, 2, 1, 1, 10));
+    for _ in 0..5 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.answered(), [2, 2, 2]);
+}
+
+#[test]
+fn no_message_is_longer_than_its_frame_may_be() {
+    let mut cluster = Cluster::new(2, true);
+    let session = cluster.open_session();
+    let leader = cluster.leader();
+    let follower = 1 - leader;
+    let settings = ClusterSettings::default();
+    let longest = settings.value_bytes_max as usize;
+    // A full half of the follower's share, and then one value that fills it to the brim.
+    for (sequence, bytes) in [(1, 255 << 10), (2, longest)] {
+        cluster.nodes[follower].client(connection(1), append(session, sequence, 1, 0, bytes));
+    }
+    // As much of the leader's own clients as still leaves room for that.
+    for (sequence, bytes) in [(3, 511 << 10), (4, 510 << 10)] {
+        cluster.nodes[leader].client(connection(2), append(session, sequence, 1, 0, bytes));
+    }
+    cluster.take_output(follower);
+    cluster.pump();
+    assert_eq!(cluster.answered().len(), 4);
+    let frame_bytes_max = peer_frame_bytes_max(&settings) as usize;
+    assert!(
+        cluster.longest_frame_bytes <= frame_bytes_max,
+        "{} bytes, and {frame_bytes_max} are allowed",
+        cluster.longest_frame_bytes
+    );
+}
+
+#[test]
+fn a_leader_whose_disk_is_far_behind_leaves_the_lead_to_another() {
+    let mut cluster = Cluster::new(3, true);
+    let slow = cluster.leader();
+    for _ in 0..200 {
+        cluster.nodes[slow].leave_the_lead();
+        cluster.tick();
+    }
+    let leader = cluster.nodes[slow].leader();
+    assert!(leader.is_some_and(|leader| usize::from(leader.0) != slow));
+    cluster.nodes[slow].client(connection(1), get(3));
+    cluster.pump();
+    assert_eq!(cluster.answered(), [3]);
+}
