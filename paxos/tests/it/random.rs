@@ -482,8 +482,8 @@ const DELIVERED_AT_ONCE_MAX: u64 = 8;
 const SLOTS_CHOSEN_MIN: u64 = 10;
 /// A cluster whose messages are not delivered loses the oldest, as its transport does.
 const NETWORK_MESSAGES_MAX: usize = 200;
-/// A few elections, and some catching up at forty bytes a message.
-const HEAL_TICKS_MAX: u64 = 1_000;
+/// A few elections at most, each within a second, though the cut-off minority disturbs.
+const HEAL_TICKS_MAX: u64 = 250;
 /// A probe may be lost with its leader, so each leader is given one again after this.
 const PROBE_TICKS: u64 = 20;
 /// A cluster that is stuck shows itself in so many ticks more.
