@@ -21,6 +21,8 @@ pub(crate) struct Election {
     nonce: u64,
     /// A leader that others hear and this replica does not, and when one of them last said so.
     elsewhere: Option<(ReplicaId, u64)>,
+    /// When this replica, leading, last went above a rival at once.
+    outbid_tick: Option<u64>,
 }
 
 /// A heartbeat, as far as it matters later.
@@ -52,6 +54,7 @@ impl Election {
             heard: None,
             nonce,
             elsewhere: None,
+            outbid_tick: None,
         }
     }
 
@@ -122,6 +125,16 @@ impl Election {
         self.elsewhere
             .filter(|(_, tick)| lately(*tick))
             .map(|(leader, _)| leader)
+    }
+
+    /// Whether a leader that is refused may go above its rival at once; if so, not again for a while.
+    pub(crate) fn may_outbid(&mut self, now: u64, config: &Config) -> bool {
+        let lately = |tick: u64| now < tick + config.election_timeout_ticks_max;
+        if self.outbid_tick.is_some_and(lately) {
+            return false;
+        }
+        self.outbid_tick = Some(now);
+        true
     }
 
     /// This replica leads: no other does.
