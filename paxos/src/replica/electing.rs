@@ -63,12 +63,14 @@ impl Replica {
     }
 
     /// A leader or candidate learns that a higher ballot stands in its way. A leader whose rival is not heard goes above
-    /// it at once; everybody else waits a random time, so that two candidates do not outbid each other for ever.
+    /// it at once, if it has led for as long as it takes to notice a rival; everybody else waits a random time, so that
+    /// two who cannot hear each other do not outbid each other for ever.
     pub(super) fn handle_refused(&mut self, ballot: Ballot, promised: Ballot, hears_leader: bool) {
         self.see(promised);
         match &self.role {
             RoleState::Leading(leading) if leading.ballot == ballot && promised > ballot => {
-                if hears_leader {
+                let settled_tick = leading.since_tick + self.config.election_timeout_ticks_min;
+                if hears_leader || self.now < settled_tick {
                     self.become_follower_of(promised);
                 } else {
                     self.become_candidate();

@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     pub(crate) replicas: u8,
     pub(crate) window: u64,
     pub(crate) message_bytes_max: usize,
+    pub(crate) in_flight_bytes_max: usize,
     /// Whether leaders are doubted after a few ticks, so that there are many elections and several leaders at a time.
     pub(crate) hasty: bool,
     /// Makes one cluster's random times differ from another's.
@@ -31,6 +32,7 @@ impl Settings {
             replicas,
             window: 64,
             message_bytes_max: 1 << 20,
+            in_flight_bytes_max: 8 << 20,
             hasty: false,
             seed: 0,
         }
@@ -228,6 +230,7 @@ impl Cluster {
         config.seed = birth + settings.seed.wrapping_mul(0x9e37_79b9);
         config.window = settings.window;
         config.message_bytes_max = settings.message_bytes_max;
+        config.in_flight_bytes_max = settings.in_flight_bytes_max;
         if settings.hasty {
             config.heartbeat_ticks = 1;
             config.election_timeout_ticks_min = 3;

@@ -84,6 +84,7 @@ impl Run {
         let mut settings = Settings::of(replicas);
         settings.seed = random.below(1 << 20);
         settings.hasty = random.below(2) == 0;
+        settings.in_flight_bytes_max = [20, 100, 1 << 20][random.place(3)];
         settings.window = [1, 2, 4, 64][random.place(4)];
         settings.message_bytes_max = [40, 100, 1 << 20][random.place(3)];
         let faults = Faults {
@@ -341,58 +342,65 @@ impl Run {
         );
     }
 
-    /// Everything heals but the crash of a minority. The majority must choose something new and all of it apply it.
+    /// A majority that votes heals: it is up, and each pair of it connected both ways. The others are down, or cut off
+    /// from some, or healed. The majority must choose something new and all of it apply that.
     fn heal(&mut self) {
         self.cluster.mend_all();
-        let ids = self.cluster.ids();
-        let minority = (ids.len() - 1) / 2;
-        let mut down = self.random.place(minority + 1 - self.blank.len());
-        for id in ids {
+        let majority = self.choose_majority();
+        for id in self.cluster.ids() {
             self.cluster.node_mut(id).disk_is_slow = false;
             self.cluster.sync(id);
-            if self.blank.contains(&id) && self.cluster.is_up(id) {
-                continue;
-            }
-            if self.cluster.is_up(id) && down > 0 {
-                self.cluster.crash(id);
-                down -= 1;
-            } else if !self.cluster.is_up(id) {
-                if down > 0 {
-                    down -= 1;
-                } else {
+            let healed = majority.contains(&id);
+            if !self.cluster.is_up(id) {
+                if healed || self.random.below(2) == 0 {
                     self.cluster.restart(id);
+                }
+            } else if !healed && !self.blank.contains(&id) && self.random.below(2) == 0 {
+                self.crash(id);
+            }
+            for other in self.cluster.ids() {
+                if other != id && !healed && self.random.below(3) == 0 {
+                    self.cluster.cut(id, other);
+                }
+                if other != id && !healed && self.random.below(3) == 0 {
+                    self.cluster.cut(other, id);
                 }
             }
         }
         self.check();
         let probe = word("probe");
         self.proposed.insert(probe.to_string());
-        let mut proposed = false;
-        for _ in 0..HEAL_TICKS_MAX {
+        for tick in 0..HEAL_TICKS_MAX {
             self.cluster.run(1);
             self.check();
-            if let Some(leader) = self.leader().filter(|_| !proposed) {
-                proposed = self
-                    .cluster
-                    .turn(leader, |replica| replica.propose(probe.clone()).is_ok())
-                    .unwrap_or_default();
+            if tick % PROBE_TICKS == 0 {
+                for id in self.cluster.ids() {
+                    let probe = probe.clone();
+                    self.cluster.turn(id, |replica| replica.propose(probe).ok());
+                }
             }
-            let up = self
-                .cluster
-                .nodes
-                .iter()
-                .filter(|node| node.replica.is_some());
-            let mut applied = up.map(|node| node.applied.contains(&probe));
-            if applied.all(|applied| applied) {
+            let applied = |id: &ReplicaId| self.cluster.node(*id).applied.contains(&probe);
+            if majority.iter().all(applied) {
                 return self.check_forgetting();
             }
         }
         self.cluster.run(LAST_TICKS);
         let last = self.cluster.take_events();
         panic!(
-            "nothing is chosen {HEAL_TICKS_MAX} ticks after all healed\n{}",
+            "{majority:?} chooses nothing {HEAL_TICKS_MAX} ticks after it healed\n{}",
             self.tell(last)
         );
+    }
+
+    /// A random majority of those that vote.
+    fn choose_majority(&mut self) -> BTreeSet<ReplicaId> {
+        let mut voters: Vec<ReplicaId> = self.cluster.ids();
+        voters.retain(|id| !self.blank.contains(id));
+        while voters.len() > self.cluster.nodes.len() / 2 + 1 {
+            let place = self.random.place(voters.len());
+            voters.remove(place);
+        }
+        voters.into_iter().collect()
     }
 
     fn tell(&self, events: Vec<Event>) -> String {
@@ -474,7 +482,9 @@ const DELIVERED_AT_ONCE_MAX: u64 = 8;
 const SLOTS_CHOSEN_MIN: u64 = 10;
 /// A cluster whose messages are not delivered loses the oldest, as its transport does.
 const NETWORK_MESSAGES_MAX: usize = 200;
-/// A few elections, and some catching up at forty bytes a message.
-const HEAL_TICKS_MAX: u64 = 1_000;
+/// A few elections at most, each within a second, though the cut-off minority disturbs.
+const HEAL_TICKS_MAX: u64 = 250;
+/// A probe may be lost with its leader, so each leader is given one again after this.
+const PROBE_TICKS: u64 = 20;
 /// A cluster that is stuck shows itself in so many ticks more.
 const LAST_TICKS: u64 = 10;
