@@ -403,11 +403,16 @@ impl Links {
             return Err(GreetingError::UnknownReplica { replica: id }.into());
         };
         let checked = own.check(greeting);
+        let elsewhere = match &checked {
+            Err(GreetingError::Cluster { found, .. }) => Some(*found),
+            _ => None,
+        };
         if connection.dialed.is_some() {
-            peer.elsewhere = match &checked {
-                Err(GreetingError::Cluster { found, .. }) => Some(*found),
-                _ => None,
-            };
+            peer.elsewhere = elsewhere;
+        } else if elsewhere.is_some() {
+            // Who dialed may be the one in the wrong place, and can only learn it from the answer.
+            connection.greet(&own);
+            connection.flush()?;
         }
         checked?;
         if peer.highest_serial.0 != greeting.incarnation {
