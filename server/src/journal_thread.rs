@@ -28,7 +28,7 @@ impl Fatal {
         Self(Arc::new(end))
     }
 
-    fn end(&self, why: &str) {
+    pub(crate) fn end(&self, why: &str) {
         (self.0)(why);
     }
 }

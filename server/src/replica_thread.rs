@@ -17,6 +17,7 @@ use paxos::{Message, Persist, Record, ReplicaId};
 
 use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
 use crate::foreign::{self, Cause};
+use crate::journal_thread::Fatal;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::node::{ConnectionId, Node, NodeOutput};
 use crate::peers::{LinkEvent, Links, PeerMessage};
@@ -47,6 +48,8 @@ pub struct ReplicaThread {
     pub load: Arc<Load>,
     /// Shared with the workers.
     pub signboard: Arc<Signboard>,
+    /// What ends the process when its files turn out to be another cluster's.
+    pub fatal: Fatal,
 }
 
 impl ReplicaThread {
@@ -213,7 +216,18 @@ impl Turning {
             self.ticks += 1;
             if self.ticks.is_multiple_of(TICKS_PER_REPORT) {
                 foreign::report_suppressed();
+                self.refuse_foreign_files();
             }
+        }
+    }
+
+    /// Files say to which cluster they belong, but not which cluster lives at these addresses: only the peers can tell.
+    fn refuse_foreign_files(&self) {
+        if let Some(cluster) = self.thread.links.majority_elsewhere() {
+            self.thread.fatal.end(&format!(
+                "the files of this replica belong to another cluster than its peers: a majority of the members is of \
+                 cluster {cluster:016x}"
+            ));
         }
     }
 

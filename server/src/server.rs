@@ -99,7 +99,7 @@ impl Listeners {
 }
 
 impl Server {
-    /// Opens the directory, replays the journal, and serves. `fatal` ends the process when the disk fails.
+    /// Opens the directory, replays the journal, and serves. `fatal` ends the process when the disk fails or is another's.
     ///
     /// # Errors
     /// See [`ServerError`]. Nothing runs then.
@@ -123,7 +123,8 @@ impl Server {
         let settings = node_settings(config, cluster, birth);
         let mut node = Node::new(settings, storage.identity, recovery, storage.blank);
         node.note_journal_bytes(durable.journal_bytes);
-        let journal_thread = JournalThread::start(storage.journal, disk, outside.clone(), fatal)?;
+        let journal_thread =
+            JournalThread::start(storage.journal, disk, outside.clone(), fatal.clone())?;
         let settings = workers_settings(config, cluster);
         let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
         let thread = ReplicaThread {
@@ -137,6 +138,7 @@ impl Server {
             durable,
             load: settings.load,
             signboard: settings.signboard,
+            fatal,
         };
         let replica_thread = thread::Builder::new()
             .name("replica".to_owned())

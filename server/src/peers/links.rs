@@ -82,6 +82,8 @@ struct Peer {
     link: Option<Link>,
     /// The highest journal serial that it named, in the life that named it (RULES R19).
     highest_serial: (Incarnation, u64),
+    /// The other cluster that it named when it was last dialed, if it did.
+    elsewhere: Option<u64>,
 }
 
 impl Links {
@@ -110,6 +112,7 @@ impl Links {
                 dialing: None,
                 link: None,
                 highest_serial: Default::default(),
+                elsewhere: None,
             };
             peers.insert(member.id, peer);
         }
@@ -362,6 +365,19 @@ impl Links {
         Ok(())
     }
 
+    /// The cluster to which a majority of the members belongs, if that is another than this replica's: its files are then
+    /// in the wrong place. Only what was heard at the members' own addresses counts, so that nobody who merely connects
+    /// can say so.
+    #[must_use]
+    pub fn majority_elsewhere(&self) -> Option<u64> {
+        let majority = self.peers.len().div_ceil(2) + 1;
+        let named = self.peers.values().filter_map(|peer| peer.elsewhere);
+        named.clone().find(|cluster| {
+            let same = named.clone().filter(|other| other == cluster);
+            same.count() >= majority
+        })
+    }
+
     fn note_serial(&mut self, peer: ReplicaId, serial: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.highest_serial.1 = peer.highest_serial.1.max(serial);
@@ -386,7 +402,19 @@ impl Links {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Err(GreetingError::UnknownReplica { replica: id }.into());
         };
-        own.check(greeting)?;
+        let checked = own.check(greeting);
+        let elsewhere = match &checked {
+            Err(GreetingError::Cluster { found, .. }) => Some(*found),
+            _ => None,
+        };
+        if connection.dialed.is_some() {
+            peer.elsewhere = elsewhere;
+        } else if elsewhere.is_some() {
+            // Who dialed may be the one in the wrong place, and can only learn it from the answer.
+            connection.greet(&own);
+            connection.flush()?;
+        }
+        checked?;
         if peer.highest_serial.0 != greeting.incarnation {
             peer.highest_serial = (greeting.incarnation, 0);
         }

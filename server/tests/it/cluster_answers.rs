@@ -158,7 +158,7 @@ fn refusals_to_start_are_one_sentence() {
 }
 
 #[test]
-fn files_of_another_cluster_with_the_same_members_do_not_serve() {
+fn files_of_another_cluster_with_the_same_members_end_the_replica() {
     let mut cluster = Cluster::start(&[]);
     cluster
         .client_of(1)
@@ -186,11 +186,12 @@ fn files_of_another_cluster_with_the_same_members_do_not_serve() {
                 .any(|line| line.contains("of cluster") && line.contains(", not of "))
         })
     });
-    let serves = cluster.status(1).is_some_and(|status| status.serving);
-    assert!(!serves, "it serves what another cluster wrote");
-    let said = cluster.log(1);
-    let line = said.lines().find(|line| line.contains(", not of "));
-    println!("r1 says: {line:?}");
+    cluster.wait("the replica with the wrong files to end", |cluster| {
+        cluster
+            .log(1)
+            .contains("belong to another cluster than its peers")
+            && cluster.status(1).is_none()
+    });
     let read = cluster.client_of(2).get(b"k").unwrap().unwrap();
     assert_eq!(read.value, b"of the second");
 }

@@ -34,8 +34,6 @@ pub(super) struct SimClient {
     next_sequence: u64,
     next_tag: u64,
     outstanding: Vec<Outstanding>,
-    /// The tags that were appended to the client's own key and answered.
-    pub(super) own_tags: Vec<u64>,
     pub(super) history: Vec<(Vec<u8>, Operation)>,
     pub(super) done: u64,
 }
@@ -84,7 +82,6 @@ impl SimClient {
             next_sequence: 1,
             next_tag: 1,
             outstanding: Vec::new(),
-            own_tags: Vec::new(),
             history: Vec::new(),
             done: 0,
         }
@@ -190,9 +187,6 @@ impl SimClient {
         let kind = match (call.kind, outcome) {
             (Kind::Put { value }, Outcome::Put { .. }) => Kind::Put { value },
             (Kind::Append { value, .. }, Outcome::Appended { length, .. }) => {
-                if call.key == self.own_key() {
-                    self.own_tags.push(call.sequence);
-                }
                 let length = Some(*length);
                 Kind::Append { value, length }
             }

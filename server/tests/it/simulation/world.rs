@@ -639,7 +639,7 @@ impl World {
         if is_deaf {
             self.replicas[replica].deaf_until = self.now + length;
         }
-        if self.faults.crashes && self.random.chance(300) {
+        if self.faults.crashes && self.random.chance(500) {
             for other in (0..self.replicas.len()).filter(|other| *other != replica) {
                 let early = self.random.between(0, 20 * MS);
                 let power = self.faults.power_cuts;
