@@ -66,9 +66,26 @@ impl Field for Slot {
     }
 
     fn take(fields: &mut FieldReader<'_>, name: &'static str) -> Result<Self, DecodeError> {
-        fields.u64(name).map(Self)
+        counted(fields, name).map(Self)
     }
 }
+
+/// A number that only ever grows by one: a slot, or the round of a ballot. Those that a broken peer might make up are
+/// refused here, because the next one must always exist.
+fn counted(fields: &mut FieldReader<'_>, name: &'static str) -> Result<u64, DecodeError> {
+    let value = fields.u64(name)?;
+    if value < COUNTED_END {
+        return Ok(value);
+    }
+    Err(DecodeError::UnknownValue {
+        field: name,
+        value,
+        allowed: "less than 2^62",
+    })
+}
+
+/// Out of reach for anything that is counted.
+const COUNTED_END: u64 = 1 << 62;
 
 impl Field for Incarnation {
     fn put(&self, out: &mut Vec<u8>) {
@@ -109,7 +126,7 @@ impl Field for Ballot {
 
     fn take(fields: &mut FieldReader<'_>, name: &'static str) -> Result<Self, DecodeError> {
         Ok(Self {
-            round: Field::take(fields, name)?,
+            round: counted(fields, name)?,
             replica: Field::take(fields, name)?,
             birth: Field::take(fields, name)?,
         })

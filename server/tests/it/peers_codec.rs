@@ -373,8 +373,13 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// A slot or a round, as far as they are taken.
+fn counted() -> impl Strategy<Value = u64> {
+    0..1_u64 << 62
+}
+
 fn any_ballot() -> impl Strategy<Value = Ballot> {
-    (any::<u64>(), any::<u8>(), any::<u64>()).prop_map(|(round, replica, birth)| Ballot {
+    (counted(), any::<u8>(), any::<u64>()).prop_map(|(round, replica, birth)| Ballot {
         round,
         replica: ReplicaId(replica),
         birth,
@@ -382,7 +387,7 @@ fn any_ballot() -> impl Strategy<Value = Ballot> {
 }
 
 fn any_long_message() -> impl Strategy<Value = Message> {
-    let entry = (any::<u64>(), any_ballot(), any_command()).prop_map(|(slot, ballot, command)| {
+    let entry = (counted(), any_ballot(), any_command()).prop_map(|(slot, ballot, command)| {
         AcceptedCommand {
             slot: Slot(slot),
             ballot,
@@ -390,7 +395,8 @@ fn any_long_message() -> impl Strategy<Value = Message> {
         }
     });
     let entries = prop::collection::vec(entry, 0..20);
-    let numbers = (any::<[u64; 4]>(), any::<[u32; 2]>());
+    let slots = [(); 4].map(|()| counted());
+    let numbers = (slots, any::<[u32; 2]>());
     let promise =
         (any_ballot(), numbers, entries).prop_map(|(ballot, (slots, parts), accepted)| {
             Message::Promise {
@@ -406,7 +412,7 @@ fn any_long_message() -> impl Strategy<Value = Message> {
         });
     let chosen = (
         prop::collection::vec(any_command(), 0..20),
-        any::<[u64; 3]>(),
+        [(); 3].map(|()| counted()),
     )
         .prop_map(|(commands, numbers)| Message::Chosen {
             from_slot: Slot(numbers[0]),
@@ -415,6 +421,26 @@ fn any_long_message() -> impl Strategy<Value = Message> {
             trimmed_watermark: Slot(numbers[2]),
         });
     prop_oneof![promise, chosen]
+}
+
+#[test]
+fn a_slot_or_round_that_leaves_no_room_for_the_next_is_refused() {
+    let ballot = |round| Ballot {
+        round,
+        replica: ReplicaId(0),
+        birth: 1,
+    };
+    for (round, slot) in [(1 << 62, 0), (u64::MAX, 0), (1, 1 << 62), (1, u64::MAX)] {
+        let prepare = Message::Prepare {
+            ballot: ballot(round),
+            from_slot: Slot(slot),
+        };
+        let bytes = encode(0, &PeerMessage::Agreement(prepare));
+        assert!(
+            PeerFrame::decode(&bytes).is_err(),
+            "round {round}, slot {slot}"
+        );
+    }
 }
 
 proptest! {
