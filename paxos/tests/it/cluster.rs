@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) in_flight_bytes_max: usize,
     /// Whether leaders are doubted after a few ticks, so that there are many elections and several leaders at a time.
     pub(crate) hasty: bool,
+    /// Whether slots are instances of their own (RULES R20).
+    pub(crate) sparse: bool,
     /// Makes one cluster's random times differ from another's.
     pub(crate) seed: u64,
 }
@@ -34,6 +36,7 @@ impl Settings {
             message_bytes_max: 1 << 20,
             in_flight_bytes_max: 8 << 20,
             hasty: false,
+            sparse: false,
             seed: 0,
         }
     }
@@ -87,6 +90,8 @@ pub(crate) struct Node {
     waiting: VecDeque<(usize, Envelope)>,
     /// What this life, and what its journal replayed, has handed over to be applied.
     pub(crate) applied: Vec<Command>,
+    /// The same in sparse mode: what is known of each instance, forgotten ones included.
+    pub(crate) decided: BTreeMap<Slot, Command>,
 }
 
 impl Cluster {
@@ -103,6 +108,7 @@ impl Cluster {
                 disk_is_slow: false,
                 waiting: VecDeque::new(),
                 applied: Vec::new(),
+                decided: BTreeMap::new(),
             })
             .collect();
         let mut cluster = Self {
@@ -239,7 +245,12 @@ impl Cluster {
             config.watermark_ticks = 3;
         }
         let configuration = Configuration::founded(&founders);
-        node.replica = Some(Replica::new(config, configuration, recovered));
+        let start = if settings.sparse {
+            Replica::sparse
+        } else {
+            Replica::new
+        };
+        node.replica = Some(start(config, configuration, recovered));
         self.drain(id);
     }
 
@@ -314,7 +325,12 @@ impl Cluster {
                 return;
             };
             let output = replica.take_output();
-            node.take_in(output, &mut self.network, &mut self.events);
+            node.take_in(
+                output,
+                self.settings.sparse,
+                &mut self.network,
+                &mut self.events,
+            );
             let mut own_votes = 0;
             while let Some(envelope) = node.take_durable() {
                 if envelope.to == id {
@@ -335,7 +351,13 @@ impl Cluster {
 
 impl Node {
     /// Does what one output says, in the order of the contract.
-    fn take_in(&mut self, output: Output, network: &mut Vec<Envelope>, events: &mut Vec<Event>) {
+    fn take_in(
+        &mut self,
+        output: Output,
+        sparse: bool,
+        network: &mut Vec<Envelope>,
+        events: &mut Vec<Event>,
+    ) {
         let id = self.id;
         self.journal.extend(output.persist);
         if !self.disk_is_slow {
@@ -354,6 +376,15 @@ impl Node {
             self.waiting.push_back((self.journal.len(), envelope));
         }
         for (slot, command) in output.chosen {
+            if sparse {
+                let known = self.decided.insert(slot, command.clone());
+                assert!(
+                    known.as_ref().is_none_or(|known| *known == command),
+                    "{id} learns {command} in slot {slot}, and knew {known:?}"
+                );
+                events.push(Event::Applied(id, slot, command));
+                continue;
+            }
             assert!(
                 slot == Slot(self.applied.len() as u64),
                 "{id} applies slot {slot} after {} others",
