@@ -19,6 +19,12 @@ mod journal;
 #[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
+mod library;
+#[cfg(test)]
+mod library_faults;
+#[cfg(test)]
+mod library_group;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod peers_codec;
