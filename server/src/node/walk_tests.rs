@@ -78,7 +78,7 @@ impl Story {
         };
         let mut bytes = batch::begin(1_000 + self.state.applied().0);
         batch::put_write(&mut bytes, &write);
-        if sequence % 5 == 0 {
+        if sequence.is_multiple_of(5) {
             batch::put_open_session(&mut bytes, 78);
         }
         self.apply(bytes);
