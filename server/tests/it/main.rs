@@ -5,6 +5,8 @@ mod cluster;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_faults;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_kills;
@@ -26,6 +28,8 @@ mod peers_codec;
 mod peers_links;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod raw_client;
 #[cfg(test)]
