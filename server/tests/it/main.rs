@@ -21,6 +21,8 @@ mod journal;
 #[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
+mod journal_trim;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod peers_codec;
