@@ -7,9 +7,15 @@ mod cluster_answers;
 #[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
+mod cluster_junk_datagrams;
+#[cfg(test)]
 mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
+#[cfg(test)]
+mod datagram_exchange;
+#[cfg(test)]
+mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
@@ -28,6 +34,8 @@ mod peers_links;
 mod process;
 #[cfg(test)]
 mod raw_client;
+#[cfg(test)]
+mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]
