@@ -15,6 +15,7 @@ pub mod peers;
 pub mod replica_thread;
 pub mod server;
 pub mod signboard;
+pub mod snapshot;
 pub mod ticker;
 pub mod udp;
 pub mod workers;

@@ -43,7 +43,7 @@ mod writer;
 use std::fmt;
 
 pub use directory::{Storage, StorageError, StorageSettings};
-pub use disk::{BLOCK_BYTES, Disk, DiskFile, SECTOR_BYTES};
+pub use disk::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES};
 pub use error::{Damage, DiskAction, JournalError};
 pub use file_disk::{FileDisk, FileDiskError};
 pub use open::{Opened, Replay, TornTail};

@@ -43,4 +43,6 @@ mod server;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod snapshot_files;
+#[cfg(test)]
 mod workers;
