@@ -426,6 +426,9 @@ fn tell_note(note: Note) -> String {
         Note::Resigned(ballot, ResignReason::LostMajority) => {
             format!("gives up {ballot} without a majority")
         }
+        Note::Resigned(ballot, ResignReason::NeedsSnapshot) => {
+            format!("gives up {ballot} for want of a snapshot")
+        }
         Note::Resigned(ballot, ResignReason::Asked) => format!("gives up {ballot} as told"),
         Note::Following(ballot, leader) => format!("follows {leader} in {ballot}"),
     }
