@@ -15,5 +15,6 @@ pub mod peers;
 pub mod replica_thread;
 pub mod server;
 pub mod signboard;
+pub mod snapshot;
 pub mod ticker;
 pub mod workers;

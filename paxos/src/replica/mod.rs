@@ -106,10 +106,11 @@ impl Replica {
             configuration.rejoin(slot, config.window, replica, incarnation);
         }
         let state = recovered.state;
+        let trimmed_watermark = recovered.trimmed_watermark();
         let mut commands = recovered.chosen;
         commands.extend(recovered.learned);
         let mut acceptor = Acceptor::recovered(state.promised, recovered.accepted);
-        let learner = Learner::recovered(commands, state.chosen_watermark, state.forget_watermark);
+        let learner = Learner::recovered(commands, state.chosen_watermark, trimmed_watermark);
         acceptor.forget_below(learner.chosen_watermark());
         Self {
             now: 0,
@@ -382,7 +383,8 @@ impl Replica {
         let state = DurableState {
             promised: self.acceptor.promised(),
             chosen_watermark: self.learner.chosen_watermark(),
-            forget_watermark: self.learner.trimmed_watermark(),
+            // A snapshot lets this replica forget more than all can replay, and the other way round for one that lags.
+            forget_watermark: self.forget_watermark.min(self.learner.trimmed_watermark()),
         };
         let records = std::mem::take(&mut self.pending.records);
         let overdue = state.chosen_watermark > self.persisted.chosen_watermark

@@ -21,6 +21,8 @@ mod journal;
 #[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
+mod journal_trim;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod peers_codec;
@@ -38,5 +40,7 @@ mod real_disk;
 mod server;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod snapshot_files;
 #[cfg(test)]
 mod workers;
