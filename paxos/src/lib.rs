@@ -37,7 +37,9 @@ pub use ballot::{Ballot, Incarnation, ReplicaId, Slot};
 pub use config::Config;
 pub use instances::INSTANCES_IN_FLIGHT_MAX;
 pub use message::{AcceptedCommand, Command, Envelope, Message, SlotRange};
-pub use output::{DurableState, Note, Output, Persist, ReadReady, Record, ResignReason};
+pub use output::{
+    DurableState, Note, Output, Persist, ReadReady, Record, ResignReason, SnapshotWanted,
+};
 pub use quorum::{Configuration, REPLICA_IDS_MAX, ReplicaSet};
 pub use recovered::Recovered;
 pub use replica::{ProposeError, Replica, Role};

@@ -1,4 +1,4 @@
-//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP; and
+//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP and UDP; and
 //! agreement without the store, for programs ([`peer`]).
 
 pub mod args;
@@ -17,5 +17,7 @@ pub mod peers;
 pub mod replica_thread;
 pub mod server;
 pub mod signboard;
+pub mod snapshot;
 pub mod ticker;
+pub mod udp;
 pub mod workers;

@@ -235,9 +235,8 @@ impl Replica {
     pub(super) fn forget_below(&mut self, watermark: Slot) {
         if watermark > self.forget_watermark {
             self.forget_watermark = watermark;
-            match self.instances {
-                None => self.learner.forget_below(watermark),
-                Some(_) => self.forget_instances_below(watermark),
+            if self.instances.is_some() {
+                self.forget_instances_below(watermark);
             }
         }
     }

@@ -7,6 +7,7 @@
 mod acting;
 mod electing;
 mod leading;
+mod snapshots;
 mod sparse;
 
 use crate::acceptor::Acceptor;
@@ -47,6 +48,10 @@ pub struct Replica {
     /// Every replica's journal can replay all below it; as the leader said, or as this one computed leading. In sparse
     /// mode: every program is done with all below it.
     forget_watermark: Slot,
+    /// A snapshot of this slot is durable here: every slot below it can be brought back without the journal.
+    snapshot_watermark: Slot,
+    /// The log from this slot on is kept for a peer that is being sent a snapshot.
+    held_watermark: Option<Slot>,
     /// What the journal was last told, and when.
     persisted: DurableState,
     persisted_tick: u64,
@@ -112,10 +117,12 @@ impl Replica {
             configuration.rejoin(slot, config.window, replica, incarnation);
         }
         let state = recovered.state;
+        let trimmed_watermark = recovered.trimmed_watermark();
+        let snapshot_watermark = recovered.snapshot_slot();
         let mut commands = recovered.chosen;
         commands.extend(recovered.learned);
         let mut acceptor = Acceptor::recovered(state.promised, recovered.accepted);
-        let learner = Learner::recovered(commands, state.chosen_watermark, state.forget_watermark);
+        let learner = Learner::recovered(commands, state.chosen_watermark, trimmed_watermark);
         acceptor.forget_below(learner.chosen_watermark());
         Self {
             now: 0,
@@ -129,6 +136,8 @@ impl Replica {
             queries: ReadQueries::new(config.seed),
             durable_watermark: state.chosen_watermark,
             forget_watermark: state.forget_watermark,
+            snapshot_watermark,
+            held_watermark: None,
             persisted: state,
             persisted_tick: 0,
             pending: Pending::default(),
@@ -173,8 +182,9 @@ impl Replica {
                 parts,
                 accepted,
                 chosen_watermark,
-                trimmed_watermark: _,
+                trimmed_watermark,
             } => {
+                self.note_forgotten(from, trimmed_watermark);
                 let part = crate::proposer::PromisePart {
                     incarnation,
                     sending: 0,
@@ -230,8 +240,11 @@ impl Replica {
                 from_slot,
                 commands,
                 chosen_watermark,
-                trimmed_watermark: _,
-            } => self.handle_chosen(from, from_slot, commands, chosen_watermark),
+                trimmed_watermark,
+            } => {
+                self.note_forgotten(from, trimmed_watermark);
+                self.handle_chosen(from, from_slot, commands, chosen_watermark);
+            }
             Message::ReadQuery { nonce } => self.handle_read_query(from, nonce),
             Message::ReadAnswer {
                 nonce,
@@ -360,6 +373,9 @@ impl Replica {
             None => self.learner.take_deliverable(),
             Some(instances) => instances.take_news(),
         };
+        if self.instances.is_none() {
+            self.forget();
+        }
         let persist = self.take_persist();
         self.confirm_accepted(persist.is_some());
         let pending = std::mem::take(&mut self.pending);
@@ -436,7 +452,9 @@ impl Replica {
             promised: self.acceptor.promised(),
             chosen_watermark: self.learner.chosen_watermark(),
             forget_watermark: match &self.instances {
-                None => self.learner.trimmed_watermark(),
+                // A snapshot lets this replica forget more than all can replay, and the other way round for one that
+                // lags.
+                None => self.forget_watermark.min(self.learner.trimmed_watermark()),
                 Some(_) => self.forget_watermark,
             },
         };

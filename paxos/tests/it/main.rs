@@ -16,3 +16,5 @@ mod random_sparse;
 mod recovery;
 #[cfg(test)]
 mod script;
+#[cfg(test)]
+mod snapshots;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use kvpaxos_server::peer::{Fate, Peer, PeerSettings};
 
-use crate::{TURN, live_bytes};
+use crate::{live_bytes, turn};
 
 #[test]
 fn forget_memory() {
-    let _turn = TURN.lock();
+    let _turn = turn();
     let peers = group_of_three();
     for seq in 0..INSTANCES {
         let value = vec![u8::try_from(seq).unwrap(); VALUE_BYTES];
@@ -21,7 +21,7 @@ fn forget_memory() {
         });
     }
     let full_bytes = live_bytes();
-    let held_bytes = 3 * VALUE_BYTES * usize::try_from(INSTANCES).unwrap();
+    let held_bytes = 3 * VALUE_BYTES as i64 * INSTANCES.cast_signed();
     assert!(full_bytes >= held_bytes, "{full_bytes} bytes live");
     for peer in &peers {
         peer.done(INSTANCES);

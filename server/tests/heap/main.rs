@@ -1,24 +1,27 @@
-//! What things cost on the heap, counted by the allocator. A process of their own, because the count is the process's;
-//! the tests take turns for the same reason.
-
-use std::alloc::System;
-
-use cap::Cap;
-use parking_lot::Mutex;
+//! What is kept in memory, by an allocator that counts. It counts for the whole process, so these tests have a binary of
+//! their own and run one at a time.
 
 #[cfg(test)]
 mod forget_memory;
 
-/// Counts the bytes that live.
-#[global_allocator]
-static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+use std::alloc::System;
 
-/// Held by the test that measures.
-#[cfg(test)]
+use parking_lot::{Mutex, MutexGuard};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Held by whoever measures.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// The bytes that live.
-#[cfg(test)]
-fn live_bytes() -> usize {
-    ALLOCATOR.allocated()
+/// Waits until nobody else measures.
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock()
+}
+
+/// Bytes that are allocated and not freed.
+fn live_bytes() -> i64 {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated as i64 - stats.bytes_deallocated as i64
 }
