@@ -5,6 +5,8 @@ mod cluster;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_faults;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_junk_datagrams;
@@ -25,6 +27,8 @@ mod journal;
 #[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
+mod journal_trim;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod peers_codec;
@@ -32,6 +36,8 @@ mod peers_codec;
 mod peers_links;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod raw_client;
 #[cfg(test)]
