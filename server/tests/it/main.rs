@@ -21,6 +21,8 @@ mod journal_thread;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod node_sessions;
+#[cfg(test)]
 mod peers_codec;
 #[cfg(test)]
 mod peers_links;
