@@ -4,7 +4,7 @@
 //! used last. It is changed by apply alone: every replica changes it in the same way at the same slot. Its id is the
 //! revision that opened it, so the map's order cannot be chosen by clients, and no choice of nonces makes it slow.
 //!
-//! One in use costs some 180 bytes (SPEC A5): its place in two ordered maps, which are half full where keys only rise,
+//! One in use costs some 160 bytes (SPEC A5): its place in two ordered maps, which are half full where keys only rise,
 //! and one answer in place; only what has several answers at once has memory beside that.
 
 mod answers;
