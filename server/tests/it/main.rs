@@ -5,6 +5,8 @@ mod cluster;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_faults;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_kills;
@@ -19,6 +21,8 @@ mod journal;
 #[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
+mod journal_trim;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_sessions;
@@ -28,6 +32,8 @@ mod peers_codec;
 mod peers_links;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod raw_client;
 #[cfg(test)]
