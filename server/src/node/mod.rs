@@ -5,7 +5,7 @@
 
 mod batch;
 mod clients;
-mod founding;
+pub(crate) mod founding;
 mod hash;
 mod held;
 pub(crate) mod image;

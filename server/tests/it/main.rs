@@ -29,6 +29,12 @@ mod journal_thread;
 #[cfg(test)]
 mod journal_trim;
 #[cfg(test)]
+mod library;
+#[cfg(test)]
+mod library_faults;
+#[cfg(test)]
+mod library_group;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_sessions;
