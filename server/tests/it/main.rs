@@ -9,9 +9,15 @@ mod cluster_faults;
 #[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
+mod cluster_junk_datagrams;
+#[cfg(test)]
 mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
+#[cfg(test)]
+mod datagram_exchange;
+#[cfg(test)]
+mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
@@ -34,6 +40,8 @@ mod process;
 mod proxy;
 #[cfg(test)]
 mod raw_client;
+#[cfg(test)]
+mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]
