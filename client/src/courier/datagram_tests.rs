@@ -297,7 +297,7 @@ fn what_was_not_asked_for_is_passed_over() {
     let cookie = Cookie([9; 16]);
     rig.say(0, ServerMessage::Cookie { tag: 7, cookie });
     rig.greet_with(0, tag);
-    for junk in [&b""[..], &[1, 2, 3], &[0xff; 1_500], b"KVPU\0\x01\0"] {
+    for junk in [&b""[..], &[1, 2, 3], &[0xff; 1_500], b"KVPR\0\x01\0"] {
         rig.receive(0, junk);
     }
     let from = ([10, 0, 0, 9], 1).into();
