@@ -125,7 +125,7 @@ fn a_retry_that_changes_transport_and_replica_lands_once_and_in_order() {
     options.attempt_timeout = Duration::from_millis(250);
     let lanes = options.endpoints.len();
     let proxy = |lane: usize| {
-        if lane % 2 == 0 {
+        if lane.is_multiple_of(2) {
             &rig.datagrams[lane % SIZE]
         } else {
             &rig.streams[lane % SIZE]
