@@ -15,6 +15,10 @@ mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
 #[cfg(test)]
+mod cluster_peer_faults;
+#[cfg(test)]
+mod cluster_unreliable;
+#[cfg(test)]
 mod datagram_exchange;
 #[cfg(test)]
 mod datagrams;
