@@ -205,6 +205,7 @@ agreement_messages! {
     0x4c Chosen { from_slot, chosen_watermark, trimmed_watermark, commands }
     0x4d ReadQuery { nonce }
     0x4e ReadAnswer { nonce, read_watermark }
+    0x4f TakeOver { ballot }
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, rests_on: u64) {

@@ -54,6 +54,7 @@ impl Urgency {
             Message::Promise { .. }
             | Message::Accept { .. }
             | Message::Advance { .. }
+            | Message::TakeOver { .. }
             | Message::Chosen { .. } => Self::Bulk,
         }
     }

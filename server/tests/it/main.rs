@@ -11,6 +11,8 @@ mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
 #[cfg(test)]
+mod cluster_stop;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod identity;
