@@ -1,4 +1,4 @@
-//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP.
+//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP and UDP.
 
 pub mod args;
 pub mod config;
@@ -17,4 +17,5 @@ pub mod server;
 pub mod signboard;
 pub mod snapshot;
 pub mod ticker;
+pub mod udp;
 pub mod workers;

@@ -116,6 +116,12 @@ fn name_of(slot: Slot, copy: usize) -> String {
     format!("snapshot-{:020}-{copy}.snap", slot.0)
 }
 
+/// Whether a file is a snapshot by its name.
+#[must_use]
+pub fn is_snapshot_name(name: &str) -> bool {
+    slot_of(name).is_some()
+}
+
 /// The slot in the name of a snapshot; `None` for other names.
 pub(super) fn slot_of(name: &str) -> Option<Slot> {
     let (slot, copy) = name

@@ -30,7 +30,20 @@ fn a_leader_that_is_stopped_under_load_hands_over() {
             "stop {stop}: r{leader} was gone after {took:?}; {} appends answered, longest gap {:?}",
             outcome.answered, outcome.longest_gap
         );
-        if took > Duration::from_millis(100) { for id in 0..5 { println!("LOG r{id}\n{}", cluster.log(id).lines().rev().take(14).collect::<Vec<_>>().join("\n")); } }
+        if took > Duration::from_millis(100) {
+            for id in 0..5 {
+                println!(
+                    "LOG r{id}\n{}",
+                    cluster
+                        .log(id)
+                        .lines()
+                        .rev()
+                        .take(14)
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                );
+            }
+        }
         assert!(status.success(), "{status}");
         assert_eq!(outcome.errors, Vec::<String>::new());
         if stop == 1 {

@@ -22,6 +22,8 @@ fn command() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KVPAXOS_")) {
         command.env_remove(name);
     }
+    // Every test's server takes another port than the ordinary one.
+    command.env("KVPAXOS_UDP", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }
