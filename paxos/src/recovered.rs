@@ -23,7 +23,7 @@ pub struct Recovered {
     /// Changes of the voters chosen below the chosen watermark.
     pub(crate) rejoins: Vec<(Slot, ReplicaId, Incarnation)>,
     /// The slot of the snapshot with which the replica starts: every slot below it is chosen, applied, and not held here.
-    snapshot_slot: Slot,
+    pub(crate) snapshot_slot: Slot,
 }
 
 impl Recovered {
