@@ -17,6 +17,8 @@ mod cluster_load;
 #[cfg(test)]
 mod cluster_peer_faults;
 #[cfg(test)]
+mod cluster_stop;
+#[cfg(test)]
 mod cluster_unreliable;
 #[cfg(test)]
 mod datagram_exchange;
