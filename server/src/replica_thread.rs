@@ -328,6 +328,7 @@ impl Turning {
         for worker in &self.thread.workers {
             worker.send(ToWorker::Quiesce);
         }
+        self.thread.node.begin_to_stop();
         self.stopping = Some(Stopping {
             quiet_workers: 0,
             deadline: Instant::now() + QUIET_WAIT_MAX,
@@ -336,8 +337,9 @@ impl Turning {
 
     fn may_end(&self) -> bool {
         self.stopping.as_ref().is_some_and(|stopping| {
-            stopping.quiet_workers == self.thread.workers.len()
-                || Instant::now() >= stopping.deadline
+            let is_quiet = stopping.quiet_workers == self.thread.workers.len()
+                || Instant::now() >= stopping.deadline;
+            is_quiet && self.thread.node.may_stop()
         })
     }
 

@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod forget_memory;
+#[cfg(test)]
+mod session_memory;
 
 use std::alloc::System;
 

@@ -157,6 +157,49 @@ fn a_datagram_that_comes_twice_is_answered_twice_and_runs_once() {
 }
 
 #[test]
+fn a_write_sent_to_five_replicas_at_once_over_both_transports_runs_once() {
+    let cluster = Cluster::start(&[]);
+    let mut first = RawDatagrams::new(cluster.datagram_address(0));
+    let session = first.open_session(5);
+    let mut answers = 0;
+    for sequence in 1..=20 {
+        let write = append(session, sequence, b"x");
+        let over_udp: Vec<RawDatagrams> = (0..SIZE)
+            .map(|id| RawDatagrams::new(cluster.datagram_address(id)))
+            .collect();
+        let over_tcp: Vec<RawClient> = (0..SIZE)
+            .map(|id| RawClient::greeted(cluster.client_address(id)))
+            .collect();
+        let copies: Vec<_> = over_udp
+            .into_iter()
+            .map(|mut udp| {
+                let write = write.clone();
+                std::thread::spawn(move || udp.outcome(&write))
+            })
+            .chain(over_tcp.into_iter().map(|mut tcp| {
+                let write = write.clone();
+                std::thread::spawn(move || tcp.outcome(&write))
+            }))
+            .collect();
+        let outcomes: Vec<Outcome> = copies
+            .into_iter()
+            .map(|copy| copy.join().unwrap())
+            .collect();
+        assert!(
+            matches!(outcomes[0], Outcome::Appended { length, .. } if length == sequence),
+            "{outcomes:?}"
+        );
+        assert!(
+            outcomes.iter().all(|outcome| *outcome == outcomes[0]),
+            "{outcomes:?}"
+        );
+        answers += outcomes.len();
+    }
+    assert_eq!(value(first.outcome(&get(7, b"k"))), [b'x'; 20]);
+    println!("{answers} copies of 20 writes were answered alike");
+}
+
+#[test]
 fn five_replicas_any() {
     let cluster = Cluster::start(&[]);
     let mut clients: Vec<RawDatagrams> = (0..SIZE)
