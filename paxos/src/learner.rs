@@ -159,6 +159,11 @@ impl CatchUp {
         }
     }
 
+    /// The highest chosen watermark that was claimed and that this replica has not reached.
+    pub(crate) fn claimed(&self) -> Option<Slot> {
+        self.ahead.map(|(_, claimed)| claimed)
+    }
+
     /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. A question that
     /// found no answer for `retransmit_ticks` goes to all: who made the claim may be gone, and the claim still holds.
     pub(crate) fn question(
