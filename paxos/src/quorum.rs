@@ -195,10 +195,7 @@ mod tests {
         assert!(!configuration.counts(ReplicaId(2), Incarnation(2), Slot(15)));
         assert!(configuration.counts(ReplicaId(2), Incarnation(77), Slot(15)));
         assert!(!configuration.counts(ReplicaId(9), Incarnation(9), Slot(0)));
-        assert_eq!(
-            configuration.last_life(ReplicaId(2)),
-            Some(Incarnation(77))
-        );
+        assert_eq!(configuration.last_life(ReplicaId(2)), Some(Incarnation(77)));
         assert_eq!(configuration.last_life(ReplicaId(9)), None);
         assert_eq!(configuration.settled_from(), Slot(15));
     }
