@@ -115,6 +115,13 @@ pub enum Refusal {
         /// What was wrong and what is allowed, as a sentence for people.
         reason: String,
     },
+    /// The request, or what would answer it, does not fit a datagram: to be sent over TCP. A write was not done.
+    TooLargeForDatagram {
+        /// How long the datagram would be, in bytes.
+        bytes: u64,
+        /// How long it may be, in bytes.
+        bytes_max: u64,
+    },
 }
 
 /// A named limit.

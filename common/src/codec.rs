@@ -9,6 +9,9 @@
 //! ```
 
 mod answer;
+mod datagram;
+#[cfg(test)]
+mod datagram_tests;
 mod greeting;
 mod refusal;
 mod request;
@@ -16,6 +19,7 @@ mod request;
 mod tests;
 mod write;
 
+pub use datagram::{ClientDatagram, append_datagram};
 pub use request::{
     RequestError, append_get, append_write, check_key, check_value, over_long_write_tag,
 };
@@ -38,6 +42,8 @@ pub mod kind {
     pub(crate) const WRITE: u8 = 0x03;
     pub(crate) const GET: u8 = 0x04;
     pub(crate) const STATUS: u8 = 0x05;
+    /// In datagrams only; so are the other two of this name.
+    pub(crate) const DATAGRAM_HELLO: u8 = 0x06;
 
     pub(crate) const GREETING: u8 = 0x81;
     pub(crate) const SESSION_OPENED: u8 = 0x82;
@@ -47,6 +53,8 @@ pub mod kind {
     pub(crate) const VALUE: u8 = 0x86;
     pub(crate) const ABSENT: u8 = 0x87;
     pub(crate) const STATUS_REPORT: u8 = 0x88;
+    pub(crate) const DATAGRAM_GREETING: u8 = 0x89;
+    pub(crate) const COOKIE: u8 = 0x8a;
     pub(crate) const REFUSED: u8 = 0x8f;
 }
 
@@ -109,10 +117,17 @@ impl Direction {
         }
     }
 
+    fn found(self) -> &'static str {
+        match self {
+            Self::ToReplica => "a request, as a client sends it",
+            Self::ToClient => "an answer, as a replica sends it",
+        }
+    }
+
     fn of(kind: u8) -> Option<Self> {
         match kind {
-            kind::HELLO..=kind::STATUS => Some(Self::ToReplica),
-            kind::GREETING..=kind::STATUS_REPORT | kind::REFUSED => Some(Self::ToClient),
+            kind::HELLO..=kind::DATAGRAM_HELLO => Some(Self::ToReplica),
+            kind::GREETING..=kind::COOKIE | kind::REFUSED => Some(Self::ToClient),
             _ => None,
         }
     }
@@ -122,13 +137,17 @@ impl Direction {
 fn wrong_kind(kind: u8, wanted: Direction) -> DecodeError {
     let expected = wanted.expected();
     let found = match Direction::of(kind) {
-        Some(Direction::ToReplica) => "a request, as a client sends it",
-        Some(Direction::ToClient) => "an answer, as a replica sends it",
+        _ if DATAGRAM_ONLY.contains(&kind) => "what only a datagram may be",
+        Some(_) if [kind::HELLO, kind::GREETING].contains(&kind) => "the opening of a connection",
+        Some(direction) => direction.found(),
         None if kind::PEER.contains(&kind) => "a message of the protocol between replicas",
         None => return DecodeError::UnknownKind { kind, expected },
     };
     DecodeError::WrongDirection { found, expected }
 }
+
+/// Kinds that are not allowed on a connection.
+const DATAGRAM_ONLY: [u8; 3] = [kind::DATAGRAM_HELLO, kind::DATAGRAM_GREETING, kind::COOKIE];
 
 /// Takes a frame's kind off its front.
 fn take_kind(payload: &[u8]) -> Result<(u8, FieldReader<'_>), DecodeError> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::answer::{Answer, Limit, Outcome, Refusal, Role};
 use crate::codec::{ChangeRef, WriteRef};
+use crate::datagram::{DatagramGreeting, DatagramHello, ServerDatagram, ServerMessage};
 use crate::greeting::{Greeting, Hello};
 use crate::quote::{Elided, Quoted, Sentence};
 use crate::request::{Change, Request, SessionId, Write};
@@ -124,6 +125,10 @@ impl fmt::Display for Refusal {
                 write_proposed(f, *proposed)
             }
             Self::Malformed { reason } => write!(f, "malformed: {}", Sentence(reason)),
+            Self::TooLargeForDatagram { bytes, bytes_max } => write!(
+                f,
+                "too large for a datagram: {bytes} bytes, {bytes_max} are allowed; use TCP"
+            ),
         }
     }
 }
@@ -178,6 +183,38 @@ impl fmt::Display for Greeting {
             f,
             "Greeting version={} cluster={:016x} replica={}",
             self.version, self.cluster, self.replica
+        )?;
+        match self.leader {
+            Some(leader) => write!(f, " leader={leader}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ServerDatagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            ServerMessage::Greeting(greeting) => greeting.fmt(f)?,
+            ServerMessage::Cookie { tag, .. } => write!(f, "Cookie tag={tag}")?,
+            ServerMessage::Answer(answer) => answer.fmt(f)?,
+        }
+        write!(f, " from replica={}", self.replica)
+    }
+}
+
+impl fmt::Display for DatagramHello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = Quoted(self.label.as_bytes());
+        write!(f, "DatagramHello tag={} label={label}", self.tag)
+    }
+}
+
+impl fmt::Display for DatagramGreeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "DatagramGreeting tag={} cluster={:016x}",
+            self.tag, self.cluster
         )?;
         match self.leader {
             Some(leader) => write!(f, " leader={leader}"),

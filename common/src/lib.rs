@@ -9,12 +9,18 @@ pub mod quote;
 pub mod wire;
 
 mod answer;
+mod datagram;
 mod display;
 mod greeting;
 mod request;
 
 pub use answer::{Answer, Limit, Outcome, Refusal, Role, StatusReport};
-pub use codec::{ChangeRef, ClientFrame, RequestError, ServerFrame, WriteRef};
+pub use codec::{ChangeRef, ClientDatagram, ClientFrame, RequestError, ServerFrame, WriteRef};
+pub use datagram::{
+    COOKIE_BYTES, ClientMessage, Cookie, DATAGRAM_BYTES_MAX_DEFAULT, DATAGRAM_BYTES_MAX_MAX,
+    DATAGRAM_BYTES_MAX_MIN, DATAGRAM_MAGIC, DatagramGreeting, DatagramHello,
+    HELLO_DATAGRAM_BYTES_MIN, REPLY_MAGIC, ServerDatagram, ServerMessage,
+};
 pub use frame::{FrameBuffer, FrameError};
 pub use greeting::{
     FRAME_OVERHEAD_BYTES_MAX, Greeting, Hello, LABEL_BYTES_MAX, MAGIC, PEER_MAGIC,

@@ -60,6 +60,20 @@ pub enum DecodeError {
         /// The four bytes found.
         found: [u8; 4],
     },
+    /// A datagram does not begin as one of this protocol.
+    #[error("begins with {} instead of KVPU or KVPR", Quoted(found))]
+    DatagramMagic {
+        /// The four bytes found.
+        found: [u8; 4],
+    },
+    /// A hello in a datagram is so short that its greeting might be longer.
+    #[error("has {bytes} bytes; a hello is padded to {bytes_min}")]
+    Unpadded {
+        /// How long the datagram is, in bytes.
+        bytes: usize,
+        /// How long it must be, in bytes.
+        bytes_min: usize,
+    },
     /// The other side speaks a version that this one does not.
     #[error("speaks protocol version {found}; {allowed_min} to {allowed_max} are spoken here")]
     Version {
@@ -286,7 +300,7 @@ pub fn put_text(out: &mut Vec<u8>, text: &str, bytes_max: usize) {
 }
 
 /// Where to cut a text of at most `bytes_max` bytes so that no character is split.
-fn cut_at(text: &str, bytes_max: usize) -> usize {
+pub(crate) fn cut_at(text: &str, bytes_max: usize) -> usize {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;

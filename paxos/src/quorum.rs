@@ -89,6 +89,34 @@ impl Configuration {
         Self { lives }
     }
 
+    /// The configuration with these lives; `None` if they are not those of any: no member, an id of
+    /// [`REPLICA_IDS_MAX`] or more, a life named twice, or a member without one from slot 0 on.
+    #[must_use]
+    pub fn from_lives(
+        named: impl IntoIterator<Item = (ReplicaId, Slot, Incarnation)>,
+    ) -> Option<Self> {
+        let mut lives: BTreeMap<ReplicaId, BTreeMap<Slot, Incarnation>> = BTreeMap::new();
+        for (replica, from_slot, incarnation) in named {
+            let of_replica = lives.entry(replica).or_default();
+            let is_repeated = of_replica.insert(from_slot, incarnation).is_some();
+            if is_repeated || replica.0 >= REPLICA_IDS_MAX {
+                return None;
+            }
+        }
+        let is_whole = lives.values().all(|lives| lives.contains_key(&Slot(0)));
+        (is_whole && !lives.is_empty()).then_some(Self { lives })
+    }
+
+    /// The lives of all members, in order of ids and slots: from which slot on which life votes. This is all there is
+    /// to a configuration, for a snapshot.
+    pub fn lives(&self) -> impl Iterator<Item = (ReplicaId, Slot, Incarnation)> {
+        self.lives.iter().flat_map(|(&replica, lives)| {
+            lives
+                .iter()
+                .map(move |(&from_slot, &incarnation)| (replica, from_slot, incarnation))
+        })
+    }
+
     /// All members, in order of ids.
     pub fn members(&self) -> impl Iterator<Item = ReplicaId> {
         self.lives.keys().copied()
@@ -184,6 +212,22 @@ mod tests {
         assert_eq!(sizes, [1, 2, 2, 3, 3, 4, 4]);
         assert!(!members(6).is_quorum(Slot(0), &votes(&[0, 1, 2])));
         assert!(members(6).is_quorum(Slot(0), &votes(&[0, 1, 2, 3])));
+    }
+
+    #[test]
+    fn the_lives_are_the_whole_configuration() {
+        let mut configuration = members(3);
+        configuration.rejoin(Slot(10), 5, ReplicaId(2), Incarnation(77));
+        let lives: Vec<_> = configuration.lives().collect();
+        assert_eq!(lives.len(), 4);
+        let again = Configuration::from_lives(lives.iter().copied());
+        assert_eq!(again, Some(configuration));
+        assert_eq!(Configuration::from_lives([]), None);
+        assert_eq!(Configuration::from_lives(lives[3..].iter().copied()), None);
+        let twice = lives[..2].iter().chain(&lives[..1]).copied();
+        assert_eq!(Configuration::from_lives(twice), None);
+        let stranger = (ReplicaId(REPLICA_IDS_MAX), Slot(0), Incarnation(1));
+        assert_eq!(Configuration::from_lives([stranger]), None);
     }
 
     #[test]

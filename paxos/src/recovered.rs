@@ -1,4 +1,4 @@
-//! What a journal tells a replica that starts.
+//! What a snapshot and a journal tell a replica that starts.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub struct Recovered {
     pub(crate) chosen: BTreeMap<Slot, Command>,
     /// Changes of the voters chosen below the chosen watermark.
     pub(crate) rejoins: Vec<(Slot, ReplicaId, Incarnation)>,
+    /// The slot of the snapshot with which the replica starts: every slot below it is chosen, applied, and not held here.
+    pub(crate) snapshot_slot: Slot,
 }
 
 impl Recovered {
@@ -31,6 +33,21 @@ impl Recovered {
         Self::default()
     }
 
+    /// A snapshot of `slot` is durable, and the driver has its state: every slot below it is chosen and applied. What the
+    /// journal says of those slots is passed over, so that a journal that was trimmed, one that was not, and one that is
+    /// empty all lead to the same. The configuration that the replica starts with is the snapshot's.
+    #[must_use]
+    pub fn from_snapshot(slot: Slot) -> Self {
+        Self {
+            state: DurableState {
+                chosen_watermark: slot,
+                ..DurableState::default()
+            },
+            snapshot_slot: slot,
+            ..Self::default()
+        }
+    }
+
     /// Takes in one batch, and gives the commands that it shows to be chosen: consecutive slots, each exactly once.
     ///
     /// # Panics
@@ -38,6 +55,8 @@ impl Recovered {
     pub fn batch(&mut self, state: DurableState, records: Vec<Record>) -> Vec<(Slot, Command)> {
         for record in records {
             match record {
+                Record::Accepted { slot, .. } | Record::Learned { slot, .. }
+                    if slot < self.snapshot_slot => {}
                 Record::Accepted {
                     slot,
                     ballot,
@@ -56,7 +75,10 @@ impl Recovered {
             chosen.push((slot, self.take_chosen(slot)));
             slot = slot.next();
         }
-        self.state = state;
+        self.state = DurableState {
+            chosen_watermark: slot,
+            ..state
+        };
         self.chosen.extend(chosen.iter().cloned());
         self.chosen = self.chosen.split_off(&state.forget_watermark);
         chosen
@@ -66,6 +88,17 @@ impl Recovered {
     #[must_use]
     pub fn chosen_watermark(&self) -> Slot {
         self.state.chosen_watermark
+    }
+
+    /// The slot of the snapshot with which the replica starts.
+    pub(crate) fn snapshot_slot(&self) -> Slot {
+        self.snapshot_slot
+    }
+
+    /// Commands below it are not held here: every replica's journal can replay them, or the snapshot covers them. So a
+    /// slot below it is never taken for an empty one (RULES R5).
+    pub(crate) fn trimmed_watermark(&self) -> Slot {
+        self.state.forget_watermark.max(self.snapshot_slot)
     }
 
     /// Every change of the voters known to be chosen, those above the chosen watermark included.

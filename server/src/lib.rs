@@ -1,4 +1,4 @@
-//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP.
+//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP and UDP.
 
 pub mod args;
 pub mod config;
@@ -15,5 +15,7 @@ pub mod peers;
 pub mod replica_thread;
 pub mod server;
 pub mod signboard;
+pub mod snapshot;
 pub mod ticker;
+pub mod udp;
 pub mod workers;

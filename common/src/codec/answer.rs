@@ -19,7 +19,7 @@ use crate::answer::{Answer, Outcome, Refusal, Role, StatusReport};
 use crate::frame::append_frame;
 use crate::request::SessionId;
 use crate::wire::{
-    DecodeError, FieldReader, put_long_bytes, put_optional_u8, put_text, put_u64, put_u128,
+    DecodeError, FieldReader, cut_at, put_long_bytes, put_optional_u8, put_text, put_u64, put_u128,
 };
 
 /// The longest sentence for people in an answer, in bytes; longer ones are cut.
@@ -28,12 +28,15 @@ pub(super) const SENTENCE_BYTES_MAX: usize = 1_024;
 impl Answer {
     /// Appends the whole frame. A value fits a frame; sentences that are too long are cut.
     pub fn append_to(&self, out: &mut Vec<u8>) {
-        append_frame(out, |out| {
-            out.push(self.outcome.kind());
-            put_u64(out, self.tag);
-            put_optional_u8(out, self.leader);
-            self.outcome.encode_into(out);
-        });
+        append_frame(out, |out| self.encode_payload_into(out));
+    }
+
+    /// Appends what [`Self::decode`] reads.
+    pub(super) fn encode_payload_into(&self, out: &mut Vec<u8>) {
+        out.push(self.outcome.kind());
+        put_u64(out, self.tag);
+        put_optional_u8(out, self.leader);
+        self.outcome.encode_into(out);
     }
 
     /// Reads the payload of a frame.
@@ -42,7 +45,8 @@ impl Answer {
     /// Says what is wrong.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let (kind, mut fields) = take_kind(payload)?;
-        if kind == kind::GREETING || Direction::of(kind) != Some(Direction::ToClient) {
+        let is_answer = (kind::SESSION_OPENED..=kind::STATUS_REPORT).contains(&kind);
+        if !is_answer && kind != kind::REFUSED {
             return Err(wrong_kind(kind, Direction::ToClient));
         }
         let tag = fields.u64("tag")?;
@@ -74,6 +78,20 @@ impl Outcome {
         let outcome = Self::take(kind, &mut fields)?;
         *bytes = fields.rest();
         Ok(outcome)
+    }
+
+    /// The same outcome with its sentence for people `bytes` shorter, or a few more where a character would be split;
+    /// `None` if it has none that is so long.
+    pub(super) fn with_sentence_cut(&self, bytes: usize) -> Option<Self> {
+        let mut shorter = self.clone();
+        let sentence = match &mut shorter {
+            Self::Status(report) => &mut report.remark,
+            Self::Refused(Refusal::NotServing { reason } | Refusal::Malformed { reason }) => reason,
+            _ => return None,
+        };
+        let sent = cut_at(sentence, SENTENCE_BYTES_MAX);
+        sentence.truncate(cut_at(sentence, sent.checked_sub(bytes)?));
+        Some(shorter)
     }
 
     fn kind(&self) -> u8 {

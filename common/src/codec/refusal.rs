@@ -6,7 +6,7 @@
 //! 3 TooLarge limit:u8 bytes:u64 bytes_max:u64  9 NotServing reason:text
 //! 4 EmptyKey                                  10 AskReplica replica:u8 proposed:bool
 //! 5 StoreFull bytes_max:u64                   11 Malformed reason:text
-//! 6 SessionExpired
+//! 6 SessionExpired                             12 TooLargeForDatagram bytes:u64 bytes_max:u64
 //! limit: 1 key bytes, 2 value bytes, 3 connections, 4 requests held, 5 bytes held, 6 sessions
 //! ```
 
@@ -50,6 +50,11 @@ impl Refusal {
                 out.push(11);
                 put_text(out, reason, SENTENCE_BYTES_MAX);
             }
+            Self::TooLargeForDatagram { bytes, bytes_max } => {
+                out.push(12);
+                put_u64(out, *bytes);
+                put_u64(out, *bytes_max);
+            }
         }
     }
 
@@ -85,11 +90,15 @@ impl Refusal {
             11 => Self::Malformed {
                 reason: fields.text("reason", SENTENCE_BYTES_MAX)?.to_owned(),
             },
+            12 => Self::TooLargeForDatagram {
+                bytes: fields.u64("length")?,
+                bytes_max: fields.u64("limit")?,
+            },
             value => {
                 return Err(DecodeError::UnknownValue {
                     field: "refusal",
                     value: value.into(),
-                    allowed: "1 to 11",
+                    allowed: "1 to 12",
                 });
             }
         })

@@ -58,18 +58,23 @@ impl From<DecodeError> for RequestError {
 impl Request {
     /// Appends the whole frame. Key and value are within the limits; who sends has checked both.
     pub fn append_to(&self, out: &mut Vec<u8>) {
+        append_frame(out, |out| self.encode_payload_into(out));
+    }
+
+    /// Appends what [`Self::decode`] reads.
+    pub(super) fn encode_payload_into(&self, out: &mut Vec<u8>) {
         match self {
-            Self::OpenSession { tag, nonce } => append_frame(out, |out| {
+            Self::OpenSession { tag, nonce } => {
                 out.push(kind::OPEN_SESSION);
                 put_u64(out, *tag);
                 put_u64(out, *nonce);
-            }),
-            Self::Write { tag, write } => append_write(out, *tag, &write.as_ref()),
-            Self::Get { tag, key } => append_get(out, *tag, key),
-            Self::Status { tag } => append_frame(out, |out| {
+            }
+            Self::Write { tag, write } => encode_write(out, *tag, &write.as_ref()),
+            Self::Get { tag, key } => encode_get(out, *tag, key),
+            Self::Status { tag } => {
                 out.push(kind::STATUS);
                 put_u64(out, *tag);
-            }),
+            }
         }
     }
 
@@ -127,20 +132,24 @@ impl Request {
 
 /// Appends the frame of a write without owning its key and value. Both are within the limits.
 pub fn append_write(out: &mut Vec<u8>, tag: u64, write: &WriteRef<'_>) {
-    append_frame(out, |out| {
-        out.push(kind::WRITE);
-        put_u64(out, tag);
-        write.encode_into(out);
-    });
+    append_frame(out, |out| encode_write(out, tag, write));
+}
+
+fn encode_write(out: &mut Vec<u8>, tag: u64, write: &WriteRef<'_>) {
+    out.push(kind::WRITE);
+    put_u64(out, tag);
+    write.encode_into(out);
 }
 
 /// Appends the frame of a read without owning its key, which is within the limits.
 pub fn append_get(out: &mut Vec<u8>, tag: u64, key: &[u8]) {
-    append_frame(out, |out| {
-        out.push(kind::GET);
-        put_u64(out, tag);
-        put_short_bytes(out, key);
-    });
+    append_frame(out, |out| encode_get(out, tag, key));
+}
+
+fn encode_get(out: &mut Vec<u8>, tag: u64, key: &[u8]) {
+    out.push(kind::GET);
+    put_u64(out, tag);
+    put_short_bytes(out, key);
 }
 
 /// The tag of a write whose frame is too long to be taken, from the first bytes of its payload: it can then be refused

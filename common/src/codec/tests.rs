@@ -276,6 +276,13 @@ fn refusals() {
             },
             "0b 0002 6e6f",
         ),
+        (
+            Refusal::TooLargeForDatagram {
+                bytes: 9,
+                bytes_max: 8,
+            },
+            "0c 0000000000000009 0000000000000008",
+        ),
     ];
     for (refusal, expected) in cases {
         check_outcome(Outcome::Refused(refusal), "8f", expected);

@@ -114,6 +114,66 @@ fn a_repeated_acceptance_claims_only_what_the_journal_holds() {
     assert_eq!(claims.collect::<Vec<_>>(), [Some(Slot(0))]);
 }
 
+/// SPEC D5: with a snapshot, a journal says only what is above it, whether it was trimmed or not.
+#[test]
+fn what_a_snapshot_covers_is_passed_over() {
+    let state = |chosen| DurableState {
+        promised: BALLOT,
+        chosen_watermark: Slot(chosen),
+        ..DurableState::default()
+    };
+    let mut whole = Recovered::from_snapshot(Slot(3));
+    let mut trimmed = Recovered::from_snapshot(Slot(3));
+
+    assert_eq!(
+        whole.batch(state(2), vec![accepted(0, "x"), accepted(1, "x")]),
+        []
+    );
+    let rest = || vec![accepted(2, "x"), accepted(3, "y"), accepted(4, "z")];
+    let chosen = [
+        whole.batch(state(4), rest()),
+        trimmed.batch(state(4), rest()),
+    ];
+
+    let expected = [(Slot(3), word("y"))];
+    assert_eq!(chosen, [expected.clone(), expected]);
+    assert_eq!(whole.chosen_watermark(), Slot(4));
+}
+
+/// RULES R5: a slot below a replica's snapshot is not an empty one, also when its journal is. Without this a candidate
+/// fills it with a no-op.
+#[test]
+fn a_slot_below_the_snapshot_is_said_to_be_trimmed() {
+    let mut restarted = restart_from(Recovered::from_snapshot(Slot(3)), 0, Vec::new());
+    restarted.step(from_one(Message::Prepare {
+        ballot: BALLOT_2,
+        from_slot: Slot(0),
+    }));
+    let promised = restarted.take_output().messages_when_durable;
+    let said = promised.iter().find_map(|envelope| match envelope.message {
+        Message::Promise {
+            chosen_watermark,
+            trimmed_watermark,
+            ..
+        } => Some((chosen_watermark, trimmed_watermark)),
+        _ => None,
+    });
+    assert_eq!(said, Some((Slot(3), Slot(3))));
+}
+
+/// RULES R7: a snapshot of one replica lets no other forget: what all can replay is another number.
+#[test]
+fn a_snapshot_claims_nothing_for_others() {
+    let mut restarted = restart_from(Recovered::from_snapshot(Slot(3)), 0, Vec::new());
+    restarted.step(from_one(Message::Prepare {
+        ballot: BALLOT_2,
+        from_slot: Slot(0),
+    }));
+    let state = restarted.take_output().persist.unwrap().state;
+    assert_eq!(state.chosen_watermark, Slot(3));
+    assert_eq!(state.forget_watermark, Slot(0));
+}
+
 /// What a restarted replica says that it accepted.
 fn reported(journal: Vec<Record>) -> Vec<(Slot, Command)> {
     let mut restarted = restart(0, journal);
@@ -148,7 +208,10 @@ fn from_one(message: Message) -> Envelope {
 }
 
 fn restart(id: u8, journal: Vec<Record>) -> Replica {
-    let mut recovered = Recovered::new();
+    restart_from(Recovered::new(), id, journal)
+}
+
+fn restart_from(mut recovered: Recovered, id: u8, journal: Vec<Record>) -> Replica {
     let state = DurableState {
         promised: BALLOT,
         ..DurableState::default()
@@ -174,3 +237,5 @@ const BALLOT: Ballot = Ballot {
     replica: ReplicaId(1),
     birth: 1,
 };
+
+const BALLOT_2: Ballot = Ballot { round: 2, ..BALLOT };

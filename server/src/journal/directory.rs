@@ -4,24 +4,31 @@
 //! |---|---|---|
 //! | absent | absent, or without a record | a new replica: a journal is made, then the identity that trusts it |
 //! | absent | with records | refused: somebody's past is here, and nobody knows whose |
-//! | whole | whole, of the same incarnation | replayed |
+//! | whole | whole, of the same incarnation | replayed, above what the snapshot covers |
+//! | whole | whole, but commands are trimmed away that no readable snapshot covers | blank, as below |
 //! | whole | anything else | blank: the incarnation is given up, the segments are moved aside |
 //! | damaged | any | a new replica, as in a directory that was wiped; the files are moved aside |
+//!
+//! Snapshots go with the identity: without one they are somebody's past like a journal with records, with a damaged one
+//! they are moved aside too. A journal that is lost takes no snapshot with it: what it held is chosen, and of use to a
+//! learner.
 //!
 //! The order of steps is such that no crash between them brings an incarnation that was given up back to life (RULES
 //! R1). Files are moved aside, never deleted: a person may want to look at them.
 
 use std::sync::Arc;
 
-use paxos::{DurableState, Incarnation, Record, ReplicaId};
+use paxos::{DurableState, Incarnation, Record, ReplicaId, Slot};
 use thiserror::Error;
 
+use super::coverage::Coverage;
 use super::disk::Disk;
 use super::error::{Damage, DiskAction, JournalError};
 use super::open::{Opened, TornTail, is_fresh, segment_names};
 use super::segment::Owner;
 use super::writer::{Journal, JournalSettings};
 use crate::identity::{FoundingRecord, Identity, IdentityError};
+use crate::snapshot::is_snapshot_name;
 
 /// What a server keeps between its lives.
 #[derive(Debug)]
@@ -83,9 +90,9 @@ pub enum StorageError {
         /// The list that was given.
         given: Vec<ReplicaId>,
     },
-    /// There is a journal with a past, and no identity beside it.
+    /// There is a journal with a past, or a snapshot, and no identity beside it.
     #[error(
-        "there is a journal with records and no identity file: put the identity back, or move all files away to begin \
+        "there is a journal with records, or a snapshot, and no identity file: put the identity back, or move all files away to begin \
          as a blank replica"
     )]
     JournalWithoutIdentity,
@@ -107,8 +114,7 @@ pub enum StorageError {
 }
 
 impl Storage {
-    /// Opens a directory, which nobody else uses. Each batch of the journal is given to `replay` in order. `draw` gives
-    /// 64 random bits at a time.
+    /// Opens a directory that has no snapshot: see [`Storage::open_above`].
     ///
     /// # Errors
     /// See [`StorageError`].
@@ -118,7 +124,24 @@ impl Storage {
         draw: &mut dyn FnMut() -> u64,
         replay: &mut dyn FnMut(DurableState, Vec<Record>),
     ) -> Result<Self, StorageError> {
+        Self::open_above(Slot(0), disk, settings, draw, replay)
+    }
+
+    /// Opens a directory, which nobody else uses, and of which a snapshot was read that covers every slot below `base`.
+    /// Each batch of the journal is given to `replay` in order, up to the first that lacks a command at or above `base`.
+    /// `draw` gives 64 random bits at a time.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    pub fn open_above(
+        base: Slot,
+        disk: &Arc<dyn Disk>,
+        settings: &StorageSettings,
+        draw: &mut dyn FnMut() -> u64,
+        replay: &mut dyn FnMut(DurableState, Vec<Record>),
+    ) -> Result<Self, StorageError> {
         Opening {
+            base,
             disk,
             settings,
             draw,
@@ -128,6 +151,7 @@ impl Storage {
 }
 
 struct Opening<'a> {
+    base: Slot,
     disk: &'a Arc<dyn Disk>,
     settings: &'a StorageSettings,
     draw: &'a mut dyn FnMut() -> u64,
@@ -165,7 +189,8 @@ impl Opening<'_> {
     /// A new replica. A crash before the identity is durable leaves a journal without a record.
     fn begin(&mut self) -> Result<Storage, StorageError> {
         let identity = self.new_identity(None);
-        if !is_fresh(&**self.disk, owner(&identity))? {
+        let has_snapshot = self.names()?.iter().any(|name| is_snapshot_name(name));
+        if has_snapshot || !is_fresh(&**self.disk, owner(&identity))? {
             return Err(StorageError::JournalWithoutIdentity);
         }
         for name in segment_names(&**self.disk)? {
@@ -212,13 +237,21 @@ impl Opening<'_> {
         replay: &mut dyn FnMut(DurableState, Vec<Record>),
     ) -> Result<Storage, StorageError> {
         let disk = Arc::clone(self.disk);
+        let mut coverage = Coverage::above(self.base);
         let opened = Journal::open(
             disk,
             self.settings.journal,
             owner(&identity),
             (self.draw)(),
-            replay,
+            &mut |state, records| {
+                if coverage.note(&state, &records) {
+                    replay(state, records);
+                }
+            },
         )?;
+        if let (Some(slot), Opened::Whole { .. }) = (coverage.missing(), &opened) {
+            return self.become_blank(identity, &self.uncovered(slot));
+        }
         match opened {
             Opened::Whole { journal, torn } => Ok(Storage {
                 blank: why_not_in_force(&identity),
@@ -228,6 +261,18 @@ impl Opening<'_> {
                 torn,
             }),
             Opened::Damaged(damage) => self.become_blank(identity, &damage),
+        }
+    }
+
+    /// The journal begins behind a command that is chosen and that no snapshot covers.
+    fn uncovered(&self, slot: Slot) -> Damage {
+        Damage {
+            file: "the journal".to_owned(),
+            offset: 0,
+            why: format!(
+                "it has no command for slot {slot}, and the newest readable snapshot is of slot {}",
+                self.base
+            ),
         }
     }
 
@@ -255,6 +300,12 @@ impl Opening<'_> {
         self.refuse_if_alone(damage)?;
         let suffix = self.damaged_suffix()?;
         self.move_segments_aside(&suffix)?;
+        for name in self.names()? {
+            if is_snapshot_name(&name) {
+                self.move_aside(&name, &suffix)?;
+            }
+        }
+        self.sync_directory()?;
         self.move_aside(&damage.file, &suffix)?;
         self.sync_directory()?;
         let begun = self.begin()?;
@@ -284,10 +335,7 @@ impl Opening<'_> {
 
     /// A suffix that no file has, so that earlier damage is kept as well.
     fn damaged_suffix(&self) -> Result<String, JournalError> {
-        let names = self
-            .disk
-            .list()
-            .map_err(|source| JournalError::disk(DiskAction::List, "the journal", source))?;
+        let names = self.names()?;
         let mut count = 1_u64;
         loop {
             let suffix = format!(".damaged-{count}");
@@ -296,6 +344,12 @@ impl Opening<'_> {
             }
             count += 1;
         }
+    }
+
+    fn names(&self) -> Result<Vec<String>, JournalError> {
+        self.disk
+            .list()
+            .map_err(|source| JournalError::disk(DiskAction::List, "the journal", source))
     }
 
     fn move_segments_aside(&self, suffix: &str) -> Result<(), StorageError> {

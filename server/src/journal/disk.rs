@@ -6,6 +6,8 @@
 //! What a caller may rely on after a crash, and nothing more:
 //! - Bytes written to a file are there once a `sync` of that file that began after the write has returned. Before that
 //!   each sector of 512 bytes may hold what it held before or what was written, independently of every other.
+//! - A file that grew and was not synced may have any length between the two, and any mixture of what was written and
+//!   zeros there.
 //! - A name given by `create`, `write_new` or `rename`, or taken by `rename` or `remove`, is so for good once a
 //!   `sync_directory` that began afterwards has returned. Before that it may or may not be. A rename is atomic.
 
@@ -31,6 +33,25 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the file is absent, longer ([`io::ErrorKind::FileTooLarge`], nothing is allocated) or cannot be read.
     fn read(&self, name: &str, bytes_max: u64) -> io::Result<Vec<u8>>;
+
+    /// At most `bytes_max` bytes of a file from `offset` on; fewer where the file ends, none behind its end.
+    ///
+    /// # Errors
+    /// When the file is absent or cannot be read.
+    fn read_at(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>>;
+
+    /// How long a file is, in bytes.
+    ///
+    /// # Errors
+    /// When the file is absent or the directory cannot be read.
+    fn length(&self, name: &str) -> io::Result<u64>;
+
+    /// Opens a file to be written from its beginning to its end. What is there beyond `bytes_kept` is cut; with 0 the
+    /// file is made if it is absent. Neither its name nor the cut is durable yet.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is shorter than `bytes_kept` ([`io::ErrorKind::UnexpectedEof`]).
+    fn open_growing(&self, name: &str, bytes_kept: u64) -> io::Result<Box<dyn GrowingFile>>;
 
     /// Makes a file of `bytes` zeros, which are written (not left out as a hole) and synced. `bytes` is a multiple of
     /// [`BLOCK_BYTES`]. Its name is not yet durable. A file that had the name is replaced.
@@ -80,4 +101,19 @@ pub trait DiskFile: Send + fmt::Debug {
     /// When the device says so. Nothing can then be said of what was written since the last success, and a second
     /// sync that succeeds proves nothing.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// An open file that grows at its end. Through the page cache: it is written in large pieces, and read back.
+pub trait GrowingFile: Send + fmt::Debug {
+    /// Adds `bytes` at the end.
+    ///
+    /// # Errors
+    /// When the device is full or says so. A part of the bytes may be there.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes all that was written durable, and the length.
+    ///
+    /// # Errors
+    /// As for [`DiskFile::sync`].
+    fn sync(&mut self) -> io::Result<()>;
 }

@@ -5,14 +5,14 @@
 //! cache. Reading always does; the kernel keeps both in agreement.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::aligned::AlignedBuffer;
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, GrowingFile};
 
 /// A directory that no other process uses.
 #[derive(Debug)]
@@ -135,6 +135,34 @@ impl Disk for FileDisk {
         Ok(content)
     }
 
+    fn read_at(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let mut file = File::open(self.path.join(name))?;
+        let bytes_left = file.metadata()?.len().saturating_sub(offset);
+        let bytes = bytes_max.min(usize::try_from(bytes_left).unwrap_or(usize::MAX));
+        let mut content = Vec::with_capacity(bytes);
+        file.seek(SeekFrom::Start(offset))?;
+        file.take(bytes as u64).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
+    }
+
+    fn open_growing(&self, name: &str, bytes_kept: u64) -> io::Result<Box<dyn GrowingFile>> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(bytes_kept == 0)
+            .truncate(false)
+            .open(self.path.join(name))?;
+        if file.metadata()?.len() < bytes_kept {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.set_len(bytes_kept)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Box::new(file))
+    }
+
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
         match self.create_zeros(name, bytes, libc::O_DIRECT) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -170,6 +198,16 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+}
+
+impl GrowingFile for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
     }
 }
 

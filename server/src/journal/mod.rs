@@ -22,32 +22,44 @@
 //! The next segment exists before the present one is left, and the present one is left through an end marker. So a
 //! missing segment is found out: an end marker points to it.
 //!
+//! # Trimmed
+//! What snapshots cover is given up, a segment at a time ([`Journal::trim_below`]). At any time there are the segments that
+//! hold something above the older of two snapshots, the present one, and the next: with what a replica lets the journal grow
+//! between snapshots, that bounds the bytes on disk. A trimmed slot is never an empty one (RULES R5): whoever opens the
+//! journal says which slots its snapshot covers ([`Storage::open_above`]), and a journal that lacks a command above them is
+//! damaged.
+//!
 //! # Files
-//! `writer.rs` appends, `open.rs` and `scan.rs` read, `directory.rs` decides what a directory as a whole means.
+//! `writer.rs` appends, `trim.rs` gives up what snapshots cover, `open.rs`, `files.rs` and `scan.rs` read, `coverage.rs` and `directory.rs` decide
+//! what a directory as a whole means.
 //! `sector.rs`, `record.rs`, `batch.rs` and `segment.rs` are the format, from the inside out. `disk.rs` is the contract
 //! with the disk, `file_disk.rs` the real one. Nothing here knows sockets, clocks or agreement.
 
 mod aligned;
 mod batch;
+mod coverage;
 mod directory;
 mod disk;
 mod error;
 mod file_disk;
+mod files;
 mod open;
 mod record;
 mod scan;
 mod sector;
 mod segment;
+mod trim;
 mod writer;
 
 use std::fmt;
 
 pub use directory::{Storage, StorageError, StorageSettings};
-pub use disk::{BLOCK_BYTES, Disk, DiskFile, SECTOR_BYTES};
+pub use disk::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES};
 pub use error::{Damage, DiskAction, JournalError};
 pub use file_disk::{FileDisk, FileDiskError};
 pub use open::{Opened, Replay, TornTail};
 pub use segment::{Owner, Spare};
+pub use trim::TrimmedSegments;
 pub use writer::{Journal, JournalSettings, SpareOrder};
 
 /// The number of a batch: 1 for the first of a journal, then without gaps, also over restarts.

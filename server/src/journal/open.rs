@@ -2,24 +2,32 @@
 //!
 //! Nothing is written before the whole journal is found to be in order. Then the newest segment is written anew, under
 //! a new salt, and takes the place of the old one by a rename. A crash at any step leaves either the old segment or
-//! the new one, and files with the name of a spare, which the next opening removes.
+//! the new one, and files with the name of a spare, which the next opening removes. So opening needs room for one segment
+//! on the disk, and fails with nothing lost where there is none.
+//!
+//! A trimmed journal begins with a later segment than the first. Which one may be the first is told by the last batch;
+//! segments before that one are left over from trimming, in whatever order their names disappeared, and are removed once
+//! what was read is durable.
 
-use std::io;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use paxos::{DurableState, Record};
+use paxos::{DurableState, Record, Slot};
 
 use super::Serial;
 use super::batch::{BLOCK_SECTORS, BatchBuilder, BatchHeader, BatchKind, BatchPlace, seal_batch};
 use super::disk::{BLOCK_BYTES, Disk, SECTOR_BYTES};
 use super::error::{Damage, DiskAction, JournalError};
+use super::files::{
+    Trouble, check_header, check_replica, last_run, list, missing, read_segment, segment_numbers,
+};
 use super::scan::{SegmentBytes, Tail};
 use super::sector::SECTOR_HEADER_BYTES;
 use super::segment::{
-    BadHeader, FIRST_PLACE, FORMAT_VERSION, OpenSegment, Owner, SEGMENT_BYTES_LIMIT, SegmentHeader,
-    Spare, is_spare_name, segment_name, segment_number, spare_name,
+    FIRST_PLACE, OpenSegment, Owner, SegmentHeader, Spare, is_spare_name, segment_name, spare_name,
 };
-use super::writer::{Journal, JournalEnd, JournalParts, JournalSettings, Salts};
+use super::trim::{ClosedSegment, slot_max};
+use super::writer::{Journal, JournalEnd, JournalParts, JournalSettings, MARKER_SECTORS, Salts};
 
 /// Is given every batch in the order of its serial: the state as of its end, and its records.
 pub type Replay<'a> = &'a mut dyn FnMut(DurableState, Vec<Record>);
@@ -34,8 +42,8 @@ pub enum Opened {
         /// A batch that was being written when the process or the machine stopped, and that nobody was told of.
         torn: Option<TornTail>,
     },
-    /// Something that may have been acknowledged cannot be read. Nothing was changed; what was replayed is a prefix,
-    /// of which only what is chosen may be used.
+    /// Something that may have been acknowledged cannot be read. Nothing was changed. What was replayed are consecutive
+    /// batches, from the first on unless the first segments are what is missing; only what is chosen may be used of it.
     Damaged(Damage),
 }
 
@@ -119,28 +127,10 @@ impl JournalEnd {
         oldest_segment: 1,
         state: DurableState {
             promised: paxos::Ballot::NONE,
-            chosen_watermark: paxos::Slot(0),
-            forget_watermark: paxos::Slot(0),
+            chosen_watermark: Slot(0),
+            forget_watermark: Slot(0),
         },
     };
-}
-
-/// Why a journal cannot be opened: as it should be told.
-enum Trouble {
-    Damage(Damage),
-    Error(JournalError),
-}
-
-impl From<Damage> for Trouble {
-    fn from(damage: Damage) -> Self {
-        Self::Damage(damage)
-    }
-}
-
-impl From<JournalError> for Trouble {
-    fn from(error: JournalError) -> Self {
-        Self::Error(error)
-    }
 }
 
 /// What was found by reading alone.
@@ -151,10 +141,12 @@ struct Reading {
     previous: Option<ScannedSegment>,
     /// What follows the whole batches of `newest`.
     tail: Tail,
-    /// The segments before `newest`, in bytes.
-    older_bytes: u64,
+    /// The segments before `newest`, oldest first.
+    closed: VecDeque<ClosedSegment>,
     /// Files that are of no use any more: spares, and a next segment that was prepared and not used.
     leftovers: Vec<String>,
+    /// Segments that are trimmed away. They go when that is durable.
+    trimmed: Vec<String>,
 }
 
 struct ScannedSegment {
@@ -163,6 +155,8 @@ struct ScannedSegment {
     begin: JournalEnd,
     /// Where its last whole batch ends.
     end: JournalEnd,
+    /// The highest slot of a record in it.
+    slot_max: Option<Slot>,
 }
 
 impl ScannedSegment {
@@ -175,12 +169,9 @@ impl Reading {
     fn of(disk: &dyn Disk, owner: Owner, replay: Replay<'_>) -> Result<Self, Trouble> {
         let names = list(disk)?;
         let numbers = segment_numbers(&names);
+        let (before, numbers) = numbers.split_at(last_run(&numbers));
         let mut reading: Option<Self> = None;
-        // Nothing is trimmed as long as there are no snapshots: a journal begins with its first segment.
-        for (number, expected) in numbers.into_iter().zip(JournalEnd::NONE.oldest_segment..) {
-            if number != expected {
-                return Err(missing(expected).into());
-            }
+        for &number in numbers {
             let segment = read_segment(disk, number)?;
             check_replica(&segment, owner)?;
             check_header(&segment, owner, number)?;
@@ -188,6 +179,18 @@ impl Reading {
         }
         let mut reading = reading.ok_or_else(|| missing(1))?;
         reading.check_end()?;
+        let oldest = reading.newest.end.oldest_segment;
+        if numbers[0] > oldest {
+            return Err(missing(numbers[0] - 1).into());
+        }
+        reading.closed.retain(|closed| closed.number >= oldest);
+        let trimmed = before
+            .iter()
+            .chain(numbers)
+            .filter(|number| **number < oldest);
+        reading
+            .trimmed
+            .extend(trimmed.map(|number| segment_name(*number)));
         let spares = names.into_iter().filter(|name| is_spare_name(name));
         reading.leftovers.extend(spares);
         Ok(reading)
@@ -220,24 +223,44 @@ impl Reading {
         segment: SegmentBytes,
         replay: Replay<'_>,
     ) -> Result<Self, Damage> {
-        let begin = before
-            .as_ref()
-            .map_or(JournalEnd::NONE, |before| before.newest.end);
+        let begin = match &before {
+            Some(before) => before.newest.end,
+            None if segment.header.number == 1 => JournalEnd::NONE,
+            None if segment.is_untouched() => return Err(missing(segment.header.number - 1)),
+            None => segment.begin()?,
+        };
         let mut end = begin;
-        let tail = segment.scan(&mut end, replay)?;
-        let older_bytes = before.as_ref().map_or(0, |before| {
-            before.older_bytes + before.newest.segment.header.bytes
+        let mut highest = None;
+        let tail = segment.scan(&mut end, &mut |state, records| {
+            highest = highest.max(slot_max(&records));
+            replay(state, records);
+        })?;
+        let newest = ScannedSegment {
+            segment,
+            begin,
+            end,
+            slot_max: highest,
+        };
+        let Some(mut before) = before else {
+            return Ok(Self {
+                newest,
+                previous: None,
+                tail,
+                closed: VecDeque::new(),
+                leftovers: Vec::new(),
+                trimmed: Vec::new(),
+            });
+        };
+        before.closed.push_back(ClosedSegment {
+            number: before.newest.segment.header.number,
+            bytes: before.newest.segment.header.bytes,
+            slot_max: before.newest.slot_max,
         });
         Ok(Self {
-            newest: ScannedSegment {
-                segment,
-                begin,
-                end,
-            },
-            previous: before.map(|before| before.newest),
+            newest,
+            previous: Some(before.newest),
             tail,
-            older_bytes,
-            leftovers: Vec::new(),
+            ..before
         })
     }
 
@@ -246,7 +269,7 @@ impl Reading {
         if self.tail == Tail::Closed {
             return Err(missing(self.newest.segment.header.number + 1));
         }
-        if self.newest.end.serial == JournalEnd::NONE.serial {
+        if self.previous.is_none() && !self.newest.has_batches() {
             return Err(Damage {
                 why: "the first batch is missing".to_owned(),
                 ..self.end_as_damage()
@@ -286,11 +309,7 @@ struct Rewriting {
 impl Rewriting {
     /// Makes durable what was read, and returns the journal.
     fn finish(mut self, reading: Reading) -> Result<Journal, JournalError> {
-        for name in &reading.leftovers {
-            self.disk
-                .remove(name)
-                .map_err(|source| JournalError::disk(DiskAction::Remove, name, source))?;
-        }
+        self.remove(&reading.leftovers)?;
         let mut newest = reading.newest;
         if reading.tail == Tail::Untouched && !newest.has_batches() {
             // Nothing proves that the end marker of the segment before is durable: it is synced before the next
@@ -302,17 +321,29 @@ impl Rewriting {
                 ..newest.begin
             };
         }
+        let slot_max = newest.slot_max;
         let (segment, end) = self.rewrite(newest)?;
+        self.remove(&reading.trimmed)?;
         Ok(Journal::from_parts(JournalParts {
             disk: self.disk,
             settings: self.settings,
             owner: self.owner,
             salts: self.salts,
             segment,
-            older_bytes: reading.older_bytes,
+            slot_max,
+            closed: reading.closed,
             end,
             spares_made: self.spares_made,
         }))
+    }
+
+    fn remove(&self, names: &[String]) -> Result<(), JournalError> {
+        for name in names {
+            self.disk
+                .remove(name)
+                .map_err(|source| JournalError::disk(DiskAction::Remove, name, source))?;
+        }
+        Ok(())
     }
 
     /// Writes a segment's whole batches into a new file, adds a seal if the last is none, and puts the file in the
@@ -333,8 +364,8 @@ impl Rewriting {
         if !end.is_sealed {
             end = push_seal(&mut bytes, salt, end);
         }
-        // Room for one more batch, however short, and an end marker.
-        let sectors_needed = u64::from(end.place + 2 * BLOCK_SECTORS);
+        // Room for one more batch, however short, and what is kept free behind it.
+        let sectors_needed = u64::from(end.place + BLOCK_SECTORS + MARKER_SECTORS);
         let bytes_needed = sectors_needed * SECTOR_BYTES as u64;
         let header = SegmentHeader {
             bytes: scanned.segment.header.bytes.max(bytes_needed),
@@ -388,90 +419,5 @@ fn push_seal(bytes: &mut Vec<u8>, salt: u64, end: JournalEnd) -> JournalEnd {
         place: at.place + BLOCK_SECTORS,
         is_sealed: true,
         ..end
-    }
-}
-
-fn list(disk: &dyn Disk) -> Result<Vec<String>, JournalError> {
-    disk.list()
-        .map_err(|source| JournalError::disk(DiskAction::List, "the journal", source))
-}
-
-fn segment_numbers(names: &[String]) -> Vec<u64> {
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| segment_number(name))
-        .collect();
-    numbers.sort_unstable();
-    numbers
-}
-
-/// Reads a segment and its header. A file that may not be read is an error that a person mends; one that cannot be
-/// read is damage.
-fn read_segment(disk: &dyn Disk, number: u64) -> Result<SegmentBytes, Trouble> {
-    let name = segment_name(number);
-    let bytes = match disk.read(&name, SEGMENT_BYTES_LIMIT) {
-        Ok(bytes) => bytes,
-        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(JournalError::disk(DiskAction::Read, &name, source).into());
-        }
-        Err(source) => return Err(damaged_file(name, format!("cannot be read: {source}")).into()),
-    };
-    match SegmentHeader::decode(&bytes) {
-        Ok(header) => Ok(SegmentBytes {
-            name,
-            header,
-            bytes,
-        }),
-        Err(BadHeader::NewerVersion(found)) => Err(JournalError::NewerVersion {
-            file: name,
-            found,
-            newest: FORMAT_VERSION,
-        }
-        .into()),
-        Err(BadHeader::Damaged) => Err(damaged_file(name, "no segment header".to_owned()).into()),
-    }
-}
-
-fn check_replica(segment: &SegmentBytes, owner: Owner) -> Result<(), JournalError> {
-    let found = segment.header.owner.replica;
-    if found == owner.replica {
-        return Ok(());
-    }
-    Err(JournalError::OtherReplica {
-        file: segment.name.clone(),
-        found,
-        expected: owner.replica,
-    })
-}
-
-fn check_header(segment: &SegmentBytes, owner: Owner, number: u64) -> Result<(), Damage> {
-    let header = &segment.header;
-    let bytes = segment.bytes.len() as u64;
-    let why = if header.owner.incarnation != owner.incarnation {
-        format!(
-            "belongs to incarnation {}, this is {}",
-            header.owner.incarnation, owner.incarnation
-        )
-    } else if header.number != number {
-        format!("says that it is segment {}", header.number)
-    } else if header.bytes != bytes {
-        format!("is {bytes} bytes long and should be {}", header.bytes)
-    } else if !bytes.is_multiple_of(BLOCK_BYTES as u64) || bytes < 2 * BLOCK_BYTES as u64 {
-        format!("is {bytes} bytes long, which no segment is")
-    } else {
-        return Ok(());
-    };
-    Err(damaged_file(segment.name.clone(), why))
-}
-
-fn missing(number: u64) -> Damage {
-    damaged_file(segment_name(number), "is missing".to_owned())
-}
-
-fn damaged_file(file: String, why: String) -> Damage {
-    Damage {
-        file,
-        offset: 0,
-        why,
     }
 }

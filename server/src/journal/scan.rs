@@ -59,6 +59,25 @@ impl SegmentBytes {
         Ok(Tail::Untouched)
     }
 
+    /// Where the journal ended before this segment, as its first batch tells: a trimmed journal begins here. Damage if
+    /// there is no first batch, because trimming leaves no such segment behind.
+    pub(super) fn begin(&self) -> Result<JournalEnd, Damage> {
+        let first = verify_sector(self.sectors(FIRST_PLACE, 1), self.header.salt)
+            .filter(|label| label.place == FIRST_PLACE && label.serial > Serial(0));
+        let header = BatchHeader::decode(&self.sectors(FIRST_PLACE, 1)[SECTOR_HEADER_BYTES..]);
+        let (Some(first), Some(header)) = (first, header) else {
+            return Err(self.damage(FIRST_PLACE, "the first batch cannot be read"));
+        };
+        Ok(JournalEnd {
+            serial: Serial(first.serial.0 - 1),
+            chain: header.chain,
+            place: FIRST_PLACE,
+            is_sealed: true,
+            oldest_segment: header.oldest_segment,
+            state: header.state,
+        })
+    }
+
     /// Whether no batch was ever written into it.
     pub(super) fn is_untouched(&self) -> bool {
         (FIRST_PLACE..self.header.sectors())

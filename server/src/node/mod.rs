@@ -8,12 +8,17 @@ mod clients;
 mod founding;
 mod hash;
 mod held;
+pub(crate) mod image;
 mod log_side;
 mod reads;
 mod rejoin;
 mod sessions;
-mod state;
+mod snapshots;
+pub(crate) mod state;
 mod store;
+mod walk;
+#[cfg(test)]
+mod walk_tests;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,11 +32,13 @@ use paxos::{
 
 use self::founding::{Founding, FoundingStep};
 use self::held::Held;
+pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::reads::{Connections, HeldReads};
 use self::rejoin::Rejoins;
 use self::state::State;
 use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
+use crate::snapshot::Restored;
 
 /// One client connection: unique in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +78,8 @@ pub struct NodeSettings {
 pub struct Recovery {
     log: Recovered,
     state: State,
+    /// Who votes where, by the snapshot; by the founding record if there is none.
+    configuration: Option<Configuration>,
 }
 
 impl Recovery {
@@ -80,7 +89,24 @@ impl Recovery {
         Self {
             log: Recovered::new(),
             state: State::new(settings),
+            configuration: None,
         }
+    }
+
+    /// With what a snapshot held: of the journal only what is above it counts.
+    #[must_use]
+    pub fn from_snapshot(restored: Restored) -> Self {
+        Self {
+            log: Recovered::from_snapshot(restored.head.slot),
+            state: restored.state,
+            configuration: Some(restored.head.configuration),
+        }
+    }
+
+    /// Every slot below it is applied: by the snapshot, and by what was replayed so far.
+    #[must_use]
+    pub fn applied(&self) -> Slot {
+        self.state.applied()
     }
 
     /// One batch of the journal, in the order of its serials.
@@ -176,7 +202,11 @@ impl Node {
             "{} is not a member",
             settings.replica
         );
-        let Recovery { log, state } = recovery;
+        let Recovery {
+            log,
+            state,
+            configuration,
+        } = recovery;
         let mut node = Self {
             phase: Phase::Founding(Founding::new(settings.birth | 1)),
             now: 0,
@@ -196,7 +226,7 @@ impl Node {
             identity,
         };
         if let Some(founding) = node.identity.founding.clone() {
-            node.become_running(&founding, log);
+            node.become_running(&founding, configuration, log);
         }
         let has_vote = node.replica().is_none_or(Replica::votes);
         if let Some(reason) = blank.filter(|_| !has_vote) {
@@ -358,14 +388,20 @@ impl Node {
         self.phase = Phase::Unfit(reason);
     }
 
-    fn become_running(&mut self, founding: &FoundingRecord, log: Recovered) {
+    fn become_running(
+        &mut self,
+        founding: &FoundingRecord,
+        configuration: Option<Configuration>,
+        log: Recovered,
+    ) {
         let mut config = Config::new(
             self.settings.replica,
             self.identity.incarnation,
             self.settings.birth,
         );
         config.window = u64::from(founding.settings.window);
-        let configuration = Configuration::founded(&founding.members);
+        let configuration =
+            configuration.unwrap_or_else(|| Configuration::founded(&founding.members));
         info!(
             "{} of cluster {:016x} starts with {} slots applied",
             self.settings.replica,
@@ -415,7 +451,7 @@ impl Node {
         let (cluster, members) = (record.cluster, record.members.len());
         info!("this replica belongs to cluster {cluster:016x} of {members} members");
         self.state = State::new(record.settings);
-        self.become_running(&record, Recovered::new());
+        self.become_running(&record, None, Recovered::new());
         if !record.members.contains(&own) {
             self.become_learner(format!(
                 "cluster {cluster:016x} was founded with another life of it, so its disk was lost or replaced"

@@ -3,11 +3,21 @@
 //! A session keeps a floor and, for each number at or above it that has run, the answer. It is changed by apply alone:
 //! every replica changes it in the same way at the same slot.
 
-use std::collections::BTreeMap;
+//!
+//! In a snapshot a session is these bytes, big-endian:
+//! ```text
+//! revision 8 | nonce 8 | floor 8 | answers 2: how many; then of each
+//!     sequence 8 | kind 1 | two words of 8, whose meaning depends on the kind (see `Ran::words`)
+//! ```
 
-use common::{Limit, Outcome, Refusal, SessionId, WriteRef};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use common::wire::{FieldReader, put_u16, put_u64};
+use common::{DecodeError, Limit, Outcome, Refusal, SessionId, WriteRef};
 
 use super::hash::digest;
+use super::walk::{Visit, Walk};
 
 /// How far above its floor a session's numbers may go: the answers above it are kept, so they must be bounded.
 pub(crate) const SESSION_WIDTH: u64 = 1_024;
@@ -18,6 +28,8 @@ pub(crate) struct Sessions {
     sessions: BTreeMap<u64, Session>,
     /// The sum of the digests of all sessions.
     hash: u128,
+    /// The pass of a snapshot that is being taken. Sessions are put aside as the bytes that it would have made of them.
+    walk: Option<Walk<u64, Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +77,27 @@ impl Ran {
             Self::StoreFull { bytes_max } => [5, bytes_max, 0],
         }
     }
+
+    fn from_words([kind, first, second]: [u64; 3]) -> Option<Self> {
+        let ran = match kind {
+            1 => Self::Put { revision: first },
+            2 => Self::Appended {
+                revision: first,
+                length: second,
+            },
+            3 => Self::Deleted {
+                revision: first,
+                existed: second == 1,
+            },
+            4 => Self::TooLarge {
+                bytes: first,
+                bytes_max: second,
+            },
+            5 => Self::StoreFull { bytes_max: first },
+            _ => return None,
+        };
+        (ran.words() == [kind, first, second]).then_some(ran)
+    }
 }
 
 /// What is to be done with a write.
@@ -111,6 +144,7 @@ impl Sessions {
             ran: Vec::new(),
         };
         self.hash = self.hash.wrapping_add(session.digest(revision));
+        self.before_change(revision);
         let before = self.sessions.insert(revision, session);
         assert!(
             before.is_none(),
@@ -128,6 +162,7 @@ impl Sessions {
             floor,
             after,
         } = name;
+        self.before_change(id.revision);
         let Some(session) = self
             .sessions
             .get_mut(&id.revision)
@@ -170,6 +205,61 @@ impl Sessions {
         self.hash =
             self.hash
                 .wrapping_add(digest_of_answer(name.session.revision, name.sequence, ran));
+    }
+
+    /// Begins a pass for a snapshot: [`Sessions::step`] sees all sessions as they are now. One pass at a time.
+    pub(super) fn begin_walk(&mut self) {
+        self.walk = Some(Walk::begin());
+    }
+
+    /// Ends the pass, finished or not.
+    pub(super) fn end_walk(&mut self) {
+        self.walk = None;
+    }
+
+    /// Appends the next sessions of the pass to `out`, at most `bytes_max` unless the first alone is more. Returns
+    /// whether these were the last.
+    pub(super) fn step(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> bool {
+        let Some(walk) = &mut self.walk else {
+            return true;
+        };
+        walk.step(&self.sessions, |revision, seen| {
+            let before = out.len();
+            match seen {
+                Visit::Present(session) => session.put_image(*revision, out),
+                Visit::Aside(image) => out.extend_from_slice(image),
+            }
+            if before > 0 && out.len() > bytes_max {
+                out.truncate(before);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// To be called before the session changes, or is opened or forgotten: puts it aside for the snapshot that is being
+    /// taken.
+    fn before_change(&mut self, revision: u64) {
+        let Some(walk) = self.walk.as_mut().filter(|walk| walk.awaits(&revision)) else {
+            return;
+        };
+        let image = self.sessions.get(&revision).map(|session| {
+            let mut image = Vec::new();
+            session.put_image(revision, &mut image);
+            image
+        });
+        walk.put_aside(revision, image);
+    }
+
+    /// Takes in a session of a snapshot; later ones have higher revisions.
+    pub(super) fn restore(&mut self, image: &SessionImage<'_>) {
+        self.hash = self.hash.wrapping_add(image.digest());
+        let session = Session {
+            nonce: image.nonce,
+            floor: image.floor,
+            ran: image.answers().collect(),
+        };
+        self.sessions.insert(image.revision, session);
     }
 
     /// Whether, by the present table, a write would be judged [`Verdict::NotYet`].
@@ -226,10 +316,87 @@ impl Session {
         sum
     }
 
+    /// Appends it as a snapshot holds it.
+    fn put_image(&self, revision: u64, out: &mut Vec<u8>) {
+        put_u64(out, revision);
+        put_u64(out, self.nonce);
+        put_u64(out, self.floor);
+        let count = u16::try_from(self.ran.len()).expect("a session is at most 1,024 wide");
+        put_u16(out, count);
+        for (sequence, ran) in &self.ran {
+            let [kind, first, second] = ran.words();
+            put_u64(out, *sequence);
+            out.push(u8::try_from(kind).expect("there are five kinds of answers"));
+            put_u64(out, first);
+            put_u64(out, second);
+        }
+    }
+
     fn digest(&self, revision: u64) -> u128 {
         digest(&[2, revision, self.nonce, self.floor])
     }
 }
+
+/// A session as it stands in a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionImage<'a> {
+    revision: u64,
+    nonce: u64,
+    floor: u64,
+    /// Found to be answers, in order of their numbers.
+    answers: &'a [u8],
+}
+
+impl<'a> SessionImage<'a> {
+    /// Takes one off the front.
+    pub(super) fn take(fields: &mut FieldReader<'a>) -> Result<Self, DecodeError> {
+        let revision = fields.u64("session")?;
+        let nonce = fields.u64("nonce")?;
+        let floor = fields.u64("floor")?;
+        let count = usize::from(fields.u16("answers")?);
+        let answers = fields.bytes("answers", count * ANSWER_IMAGE_BYTES)?;
+        let image = Self {
+            revision,
+            nonce,
+            floor,
+            answers,
+        };
+        let numbers = || image.answers().map(|(sequence, _)| sequence);
+        if image.answers().count() != count || !numbers().is_sorted_by(|one, next| one < next) {
+            return Err(DecodeError::UnknownValue {
+                field: "answers",
+                value: count as u64,
+                allowed: "known answers in order",
+            });
+        }
+        Ok(image)
+    }
+
+    /// What the session adds to the hash.
+    pub(super) fn digest(&self) -> u128 {
+        let session = digest(&[2, self.revision, self.nonce, self.floor]);
+        self.answers()
+            .map(|(sequence, ran)| digest_of_answer(self.revision, sequence, ran))
+            .fold(session, u128::wrapping_add)
+    }
+
+    /// Up to the first that is none.
+    fn answers(&self) -> impl Iterator<Item = (u64, Ran)> + 'a {
+        self.answers
+            .chunks_exact(ANSWER_IMAGE_BYTES)
+            .map_while(|answer| {
+                let mut fields = FieldReader::new(answer);
+                let sequence = fields.u64("sequence").ok()?;
+                let kind = fields.u8("kind").ok()?;
+                let first = fields.u64("first").ok()?;
+                let second = fields.u64("second").ok()?;
+                Some((sequence, Ran::from_words([kind.into(), first, second])?))
+            })
+    }
+}
+
+/// The bytes of one answer of a session in a snapshot.
+const ANSWER_IMAGE_BYTES: usize = 25;
 
 fn digest_of_answer(revision: u64, sequence: u64, ran: Ran) -> u128 {
     let [kind, first, second] = ran.words();

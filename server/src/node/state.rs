@@ -5,10 +5,11 @@
 //! or the disk is broken, and stops the process.
 
 use common::{ChangeRef, Outcome, Refusal, SessionId, WriteRef};
-use paxos::{Command, Slot};
+use paxos::{Command, Configuration, Slot};
 
 use super::batch::{self, Item};
 use super::hash::digest;
+use super::image::{Part, Piece, PieceKind, SnapshotHead};
 use super::sessions::{Ran, Sessions, Verdict, WriteName};
 use super::store::Store;
 use crate::identity::ClusterSettings;
@@ -27,6 +28,8 @@ pub(crate) struct State {
     applied: Slot,
     /// The last slot that is a multiple of the hash interval, and the hash of the state there.
     noted: (Slot, u128),
+    /// How far the snapshot that is being taken has come.
+    taking: Option<PieceKind>,
 }
 
 /// What applying an item came to, for the replica that holds the request.
@@ -67,7 +70,94 @@ impl State {
             log_time_ms: 0,
             applied: Slot(0),
             noted: (Slot(0), 0),
+            taking: None,
         }
+    }
+
+    /// What the head of a snapshot says. The entries and sessions are still to be [restored](Self::restore).
+    pub(crate) fn from_head(head: &SnapshotHead) -> Self {
+        Self {
+            settings: head.settings,
+            store: Store::default(),
+            sessions: Sessions::default(),
+            revision: head.revision,
+            log_time_ms: head.log_time_ms,
+            applied: head.slot,
+            noted: head.noted,
+            taking: None,
+        }
+    }
+
+    /// Takes in one entry or session of a snapshot.
+    pub(crate) fn restore(&mut self, part: &Part<'_>) {
+        match part {
+            Part::Entry {
+                key,
+                value,
+                revision,
+            } => self.store.put(key, value, *revision),
+            Part::Session(session) => self.sessions.restore(session),
+        }
+    }
+
+    /// Begins a snapshot of the state as it stands: whatever is applied meanwhile, the pieces are of this slot (RULES
+    /// R22). One that was being taken is given up. The head comes with the hash of the state.
+    ///
+    /// The configuration is cut to what was chosen below the slot, so that the snapshot of a slot has the same bytes on
+    /// every replica.
+    pub(crate) fn begin_snapshot(
+        &mut self,
+        cluster: u64,
+        configuration: &Configuration,
+    ) -> (SnapshotHead, u128) {
+        self.store.begin_walk();
+        self.sessions.begin_walk();
+        self.taking = Some(PieceKind::Entries);
+        let in_force_by = self.applied.plus(u64::from(self.settings.window));
+        let lives = configuration
+            .lives()
+            .filter(|(_, from_slot, _)| *from_slot == Slot(0) || *from_slot < in_force_by);
+        let head = SnapshotHead {
+            cluster,
+            slot: self.applied,
+            revision: self.revision,
+            log_time_ms: self.log_time_ms,
+            noted: self.noted,
+            settings: self.settings,
+            configuration: Configuration::from_lives(lives)
+                .expect("every member has its life from slot 0 on"),
+            keys: self.store.len() as u64,
+            sessions: self.sessions.len() as u64,
+        };
+        (head, self.hash())
+    }
+
+    /// The next piece of the snapshot, of at most `bytes_max` bytes unless its one entry is longer; perhaps an empty
+    /// one. `None` when there are no more.
+    pub(crate) fn snapshot_step(&mut self, bytes_max: usize) -> Option<Piece> {
+        let kind = self.taking?;
+        let mut bytes = Vec::with_capacity(bytes_max);
+        match kind {
+            PieceKind::Entries => {
+                if self.store.step(bytes_max, &mut bytes) {
+                    self.store.end_walk();
+                    self.taking = Some(PieceKind::Sessions);
+                }
+            }
+            PieceKind::Sessions => {
+                if self.sessions.step(bytes_max, &mut bytes) {
+                    self.end_snapshot();
+                }
+            }
+        }
+        Some(Piece { kind, bytes })
+    }
+
+    /// Gives up the snapshot that is being taken, if any.
+    pub(crate) fn end_snapshot(&mut self) {
+        self.store.end_walk();
+        self.sessions.end_walk();
+        self.taking = None;
     }
 
     pub(crate) fn revision(&self) -> u64 {
@@ -88,10 +178,8 @@ impl State {
 
     /// The hash of the state as it stands.
     pub(crate) fn hash(&self) -> u128 {
-        self.store
-            .hash()
-            .wrapping_add(self.sessions.hash())
-            .wrapping_add(digest(&[4, self.revision, self.log_time_ms]))
+        let sum = self.store.hash().wrapping_add(self.sessions.hash());
+        hash_of_parts(sum, self.revision, self.log_time_ms)
     }
 
     /// Applies the command of the next slot; `effect` hears of each item in order.
@@ -227,6 +315,11 @@ impl State {
         let grows = store_bytes > self.store.bytes();
         (grows && store_bytes > bytes_max).then_some(Ran::StoreFull { bytes_max })
     }
+}
+
+/// The hash of a state whose entries and sessions have digests of this sum.
+pub(super) fn hash_of_parts(sum: u128, revision: u64, log_time_ms: u64) -> u128 {
+    sum.wrapping_add(digest(&[4, revision, log_time_ms]))
 }
 
 /// What a client is told of a write that does not run now.

@@ -1,8 +1,11 @@
 //! The keys and their values.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::hash::{RunningHash, digest_of_key};
+use super::image::{entry_bytes, put_entry};
+use super::walk::{Visit, Walk};
 
 /// An ordered map from keys to values, which keeps count of its bytes and a hash of all that is in it.
 #[derive(Debug, Default)]
@@ -12,10 +15,12 @@ pub(crate) struct Store {
     bytes: u64,
     /// The sum of the digests of all entries.
     hash: u128,
+    /// The pass of a snapshot that is being taken.
+    walk: Option<Walk<Box<[u8]>, Entry>>,
 }
 
 /// A value with what is told and checked about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) value: Vec<u8>,
     /// The revision of the key's last change.
@@ -50,9 +55,17 @@ impl Store {
 
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], revision: u64) {
         let hash = RunningHash::of(value);
+        let is_awaited = self.is_awaited(key);
         if let Some(entry) = self.entries.get_mut(key) {
             self.hash = self.hash.wrapping_sub(entry.digest(key));
             self.bytes -= entry.value.len() as u64;
+            if let Some(walk) = self.walk.as_mut().filter(|_| is_awaited) {
+                let before = Entry {
+                    value: std::mem::take(&mut entry.value),
+                    ..*entry
+                };
+                walk.put_aside(key.into(), Some(before));
+            }
             entry.value.clear();
             entry.value.extend_from_slice(value);
             entry.value.shrink_to(2 * value.len());
@@ -65,6 +78,7 @@ impl Store {
                 revision,
                 hash,
             };
+            self.put_aside(is_awaited, key, None);
             self.hash = self.hash.wrapping_add(entry.digest(key));
             self.bytes += key.len() as u64;
             self.entries.insert(key.into(), entry);
@@ -74,10 +88,14 @@ impl Store {
 
     /// Adds to the end of the value, and gives its new length. A put where the key is absent.
     pub(crate) fn append(&mut self, key: &[u8], value: &[u8], revision: u64) -> u64 {
+        let is_awaited = self.is_awaited(key);
         let Some(entry) = self.entries.get_mut(key) else {
             self.put(key, value, revision);
             return value.len() as u64;
         };
+        if let Some(walk) = self.walk.as_mut().filter(|_| is_awaited) {
+            walk.put_aside(key.into(), Some(entry.clone()));
+        }
         self.hash = self.hash.wrapping_sub(entry.digest(key));
         entry.value.extend_from_slice(value);
         entry.revision = revision;
@@ -89,13 +107,64 @@ impl Store {
 
     /// Says whether the key was there.
     pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
+        let is_awaited = self.is_awaited(key);
         let Some(entry) = self.entries.remove(key) else {
             return false;
         };
         self.hash = self.hash.wrapping_sub(entry.digest(key));
         self.bytes -= (key.len() + entry.value.len()) as u64;
+        self.put_aside(is_awaited, key, Some(entry));
         true
     }
+
+    /// Begins a pass for a snapshot: [`Store::step`] sees all entries as they are now. One pass at a time.
+    pub(super) fn begin_walk(&mut self) {
+        self.walk = Some(Walk::begin());
+    }
+
+    /// Ends the pass, finished or not.
+    pub(super) fn end_walk(&mut self) {
+        self.walk = None;
+    }
+
+    /// Appends the next entries of the pass to `out`, at most `bytes_max` unless the first alone is more. Returns
+    /// whether these were the last.
+    pub(super) fn step(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> bool {
+        let Some(walk) = &mut self.walk else {
+            return true;
+        };
+        walk.step(&self.entries, |key, seen| {
+            let entry = match seen {
+                Visit::Present(entry) | Visit::Aside(entry) => entry,
+            };
+            if !out.is_empty() && out.len() + entry_bytes(key, &entry.value) > bytes_max {
+                return ControlFlow::Break(());
+            }
+            put_entry(out, key, &entry.value, entry.revision);
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn is_awaited(&self, key: &[u8]) -> bool {
+        self.walk.as_ref().is_some_and(|walk| walk.awaits(key))
+    }
+
+    fn put_aside(&mut self, is_awaited: bool, key: &[u8], before: Option<Entry>) {
+        if let Some(walk) = self.walk.as_mut().filter(|_| is_awaited) {
+            walk.put_aside(key.into(), before);
+        }
+    }
+
+    /// How many entries are put aside for the pass.
+    #[cfg(test)]
+    pub(super) fn aside_len(&self) -> usize {
+        self.walk.as_ref().map_or(0, Walk::aside_len)
+    }
+}
+
+/// What an entry with these bytes adds to the hash.
+pub(super) fn digest_of_entry(key: &[u8], value: &[u8], revision: u64) -> u128 {
+    digest_of_key(key, RunningHash::of(value), value.len() as u64, revision)
 }
 
 #[cfg(test)]

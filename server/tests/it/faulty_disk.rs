@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use kvpaxos_server::journal::{BLOCK_BYTES, Disk, DiskFile, SECTOR_BYTES};
+use kvpaxos_server::journal::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES};
 use parking_lot::Mutex;
 
 /// Random numbers that are the same for the same seed, everywhere and for ever (splitmix64).
@@ -82,6 +82,8 @@ struct FileState {
     before: BTreeMap<usize, Vec<u8>>,
     /// The length is not durable: after a crash the file may be empty.
     is_new: bool,
+    /// The shortest that a file which grew may be after a crash: its length at the last sync, or what a cut left of it.
+    grown_from: Option<usize>,
     /// Reading fails.
     is_unreadable: bool,
 }
@@ -155,6 +157,7 @@ impl FaultyDisk {
         let file = state.file(name);
         file.content = content;
         file.before.clear();
+        file.grown_from = None;
     }
 
     pub(crate) fn flip_bit(&self, name: &str, bit: usize) {
@@ -244,9 +247,24 @@ impl FileState {
         self.content[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 
+    fn grow(&mut self, bytes: &[u8]) {
+        let length = self.content.len();
+        self.grown_from.get_or_insert(length);
+        self.content.resize(length + bytes.len(), 0);
+        self.write(length, bytes);
+    }
+
+    fn cut(&mut self, length: usize) {
+        self.content.truncate(length);
+        self.before
+            .retain(|place, _| (place + 1) * SECTOR_BYTES <= length);
+        self.grown_from = self.grown_from.map(|grown_from| grown_from.min(length));
+    }
+
     fn sync(&mut self) {
         self.before.clear();
         self.is_new = false;
+        self.grown_from = None;
     }
 
     fn lose(&mut self, rng: &mut Rng) {
@@ -256,6 +274,11 @@ impl FileState {
                 let from = place * SECTOR_BYTES;
                 self.content[from..from + before.len()].copy_from_slice(&before);
             }
+        }
+        if let Some(grown_from) = self.grown_from.take() {
+            let grown = self.content.len() - grown_from;
+            let kept = grown_from + rng.below(grown as u64 + 1) as usize;
+            self.content.truncate(kept);
         }
         if self.is_new && rng.chance(2) {
             self.content.clear();
@@ -348,6 +371,42 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         Ok(file.content.clone())
+    }
+
+    fn read_at(&self, name: &str, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let content = self.read(name, u64::MAX)?;
+        let from = content
+            .len()
+            .min(usize::try_from(offset).unwrap_or(usize::MAX));
+        let to = content.len().min(from.saturating_add(bytes_max));
+        Ok(content[from..to].to_vec())
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        let mut state = self.state.lock();
+        state.step()?;
+        state.look_up(name)?;
+        Ok(state.file(name).content.len() as u64)
+    }
+
+    fn open_growing(&self, name: &str, bytes_kept: u64) -> io::Result<Box<dyn GrowingFile>> {
+        let mut state = self.state.lock();
+        state.step()?;
+        let id = match state.look_up(name) {
+            Err(_) if bytes_kept == 0 => state.make(name, 0),
+            found => found?,
+        };
+        let kept = usize::try_from(bytes_kept).unwrap();
+        let file = state.files.get_mut(&id).unwrap();
+        if file.content.len() < kept {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.cut(kept);
+        Ok(Box::new(FaultyFile {
+            disk: self.clone(),
+            id,
+            life: state.life,
+        }))
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
@@ -456,5 +515,20 @@ impl DiskFile for FaultyFile {
             }
             Ok(())
         })
+    }
+}
+
+impl GrowingFile for FaultyFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.with(|file, step| {
+            if !matches!(step, Ok(false)) {
+                file.grow(bytes);
+            }
+            step.map(|_| ())
+        })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        DiskFile::sync(self)
     }
 }

@@ -12,13 +12,13 @@ use proptest::prelude::*;
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
 
-const OWNER: Owner = Owner {
+pub(crate) const OWNER: Owner = Owner {
     replica: ReplicaId(1),
     incarnation: Incarnation(77),
 };
 
 /// Short segments, so that a few appends fill several.
-const SHORT_SEGMENTS: JournalSettings = JournalSettings {
+pub(crate) const SHORT_SEGMENTS: JournalSettings = JournalSettings {
     first_segment_bytes: 32 << 10,
     segment_bytes_max: 64 << 10,
 };
@@ -620,11 +620,11 @@ proptest! {
     }
 }
 
-fn create(disk: &FaultyDisk) {
+pub(crate) fn create(disk: &FaultyDisk) {
     Journal::create(Arc::new(disk.clone()), SHORT_SEGMENTS, OWNER, 3).unwrap();
 }
 
-fn open(
+pub(crate) fn open(
     disk: &FaultyDisk,
     replay: &mut dyn FnMut(DurableState, Vec<Record>),
 ) -> Result<Opened, JournalError> {
@@ -634,7 +634,7 @@ fn open(
 }
 
 /// Opens a journal that must be whole, and returns what was replayed.
-fn reopen(disk: &FaultyDisk) -> (Journal, Vec<Record>) {
+pub(crate) fn reopen(disk: &FaultyDisk) -> (Journal, Vec<Record>) {
     let mut replayed = Vec::new();
     let opened = open(disk, &mut |_, records| replayed.extend(records)).unwrap();
     let Opened::Whole { journal, .. } = opened else {
@@ -644,7 +644,7 @@ fn reopen(disk: &FaultyDisk) -> (Journal, Vec<Record>) {
 }
 
 /// Opens a journal that must be damaged; the file and the offset of the damage. Nothing may be changed by that.
-fn damage_of(disk: &FaultyDisk) -> (String, u64) {
+pub(crate) fn damage_of(disk: &FaultyDisk) -> (String, u64) {
     let names = disk.names();
     let opened = open(disk, &mut |_, _| {}).unwrap();
     assert_eq!(disk.names(), names);
@@ -654,7 +654,7 @@ fn damage_of(disk: &FaultyDisk) -> (String, u64) {
     (damage.file, damage.offset)
 }
 
-fn record(number: u64, length: usize) -> Record {
+pub(crate) fn record(number: u64, length: usize) -> Record {
     let mut rng = Rng::new(number);
     let bytes: Vec<u8> = (0..length).map(|_| rng.draw() as u8).collect();
     let slot = Slot(number);
@@ -681,7 +681,7 @@ fn ballot(number: u64) -> Ballot {
 }
 
 /// The state after so many records.
-fn state_after(count: usize) -> DurableState {
+pub(crate) fn state_after(count: usize) -> DurableState {
     match (count as u64).checked_sub(1) {
         None => DurableState::default(),
         Some(last) => DurableState {
@@ -692,7 +692,11 @@ fn state_after(count: usize) -> DurableState {
     }
 }
 
-fn append(journal: &mut Journal, number: u64, length: usize) -> Result<(), JournalError> {
+pub(crate) fn append(
+    journal: &mut Journal,
+    number: u64,
+    length: usize,
+) -> Result<(), JournalError> {
     journal.append(&Persist {
         records: vec![record(number, length)],
         state: state_after(number as usize + 1),

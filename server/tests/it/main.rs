@@ -5,11 +5,19 @@ mod cluster;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_faults;
+#[cfg(test)]
 mod cluster_junk;
+#[cfg(test)]
+mod cluster_junk_datagrams;
 #[cfg(test)]
 mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
+#[cfg(test)]
+mod datagram_exchange;
+#[cfg(test)]
+mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
@@ -19,6 +27,8 @@ mod journal;
 #[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
+mod journal_trim;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod peers_codec;
@@ -27,12 +37,18 @@ mod peers_links;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod raw_client;
+#[cfg(test)]
+mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod snapshot_files;
 #[cfg(test)]
 mod workers;

@@ -83,7 +83,7 @@ impl World {
     }
 
     /// A segment is gone: what the journal held is in doubt, and the identity is still there.
-    fn spoil_journal(&mut self, replica: usize) {
+    fn spoil_journal(&self, replica: usize) {
         let names = self.replicas[replica].disk.names();
         let segments: Vec<String> = names
             .into_iter()
