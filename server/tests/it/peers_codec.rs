@@ -164,6 +164,7 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
             },
             "0000000000000007 0000000000000005".into(),
         ),
+        (0x4f, Message::TakeOver { ballot: ballot() }, BALLOT.into()),
     ]
 }
 
