@@ -334,8 +334,7 @@ fn a_refused_write_may_have_run_because_its_datagram_may_have_come_twice() {
     let mut rig = Rig::with_session("udp://h:1");
     rig.put("a", 1);
     let (tag, _, _) = rig.sent(0).remove(0);
-    let refusal = Refusal::StoreFull { bytes_max: 1 };
-    rig.answer(0, tag, Outcome::Refused(refusal));
+    rig.answer(0, tag, Outcome::Refused(Refusal::Closed));
     let error = rig.done().remove(0).unwrap_err();
     assert!(matches!(error, ClientError::RefusedRetry(_)), "{error}");
 }
