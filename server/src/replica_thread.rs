@@ -19,7 +19,7 @@ use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
 use crate::foreign::{self, Cause};
 use crate::journal_thread::Fatal;
 use crate::mailbox::{Inbox, Mailbox};
-use crate::node::{ConnectionId, Node, NodeOutput};
+use crate::node::{ConnectionId, Node, NodeOutput, SnapshotStep};
 use crate::peers::{LinkEvent, Links, PeerMessage};
 use crate::signboard::Signboard;
 use crate::ticker::Ticker;
@@ -42,6 +42,8 @@ pub struct ReplicaThread {
     pub workers: Vec<Mailbox<ToWorker>>,
     /// Where work for the journal goes.
     pub journal: Sender<Work>,
+    /// Where steps of snapshots go.
+    pub snapshots: Sender<SnapshotStep>,
     /// How far the journal is when the thread starts.
     pub durable: Durable,
     /// Shared with the workers.
@@ -142,6 +144,7 @@ impl Turning {
                     self.thread.node.note_journal_bytes(durable.journal_bytes);
                     self.promises.note(durable);
                 }
+                Event::Snapshot(progress) => self.thread.node.snapshot_progress(progress),
                 Event::Stop => self.begin_to_stop(),
                 Event::WorkerQuiet => {
                     if let Some(stopping) = &mut self.stopping {
@@ -255,6 +258,8 @@ impl Turning {
             send,
             send_when_durable,
             answers,
+            snapshot,
+            trim_below,
         } = output;
         if let Some(identity) = identity {
             self.promises.hand_over(IDENTITY_BYTES);
@@ -272,6 +277,14 @@ impl Turning {
         self.promises.make(send_when_durable);
         for (connection, answer) in answers {
             self.answers[usize::from(connection.worker)].push((connection, answer));
+        }
+        if let Some(step) = snapshot
+            && self.thread.snapshots.send(step).is_err()
+        {
+            log::debug!("the snapshot thread is gone");
+        }
+        if let Some(slot) = trim_below {
+            self.give_journal(Work::Trim(slot));
         }
     }
 

@@ -11,6 +11,7 @@ mod held;
 pub(crate) mod image;
 mod log_side;
 mod reads;
+mod recovery;
 mod sessions;
 mod snapshots;
 pub(crate) mod state;
@@ -24,19 +25,18 @@ use std::fmt;
 
 use common::{Answer, Outcome, Refusal, Request, Role, StatusReport};
 use log::{debug, error, info, warn};
-use paxos::{
-    Config, Configuration, DurableState, Envelope, Persist, Record, Recovered, Replica, ReplicaId,
-    Slot,
-};
+use paxos::{Config, Configuration, Envelope, Persist, Recovered, Replica, ReplicaId, Slot};
 
 use self::founding::{Founding, FoundingStep};
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::reads::{Connections, HeldReads};
+pub use self::recovery::Recovery;
+use self::snapshots::Snapshots;
+pub use self::snapshots::{SnapshotProgress, SnapshotStep};
 use self::state::State;
 use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
-use crate::snapshot::Restored;
 
 /// One client connection: unique in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,53 +71,6 @@ pub struct NodeSettings {
     pub birth: u64,
 }
 
-/// Gathers what the journal replays, and becomes a [`Node`].
-#[derive(Debug)]
-pub struct Recovery {
-    log: Recovered,
-    state: State,
-    /// Who votes where, by the snapshot; by the founding record if there is none.
-    configuration: Option<Configuration>,
-}
-
-impl Recovery {
-    /// Nothing replayed yet. `settings` are those of the cluster, if it is founded.
-    #[must_use]
-    pub fn new(settings: ClusterSettings) -> Self {
-        Self {
-            log: Recovered::new(),
-            state: State::new(settings),
-            configuration: None,
-        }
-    }
-
-    /// With what a snapshot held: of the journal only what is above it counts.
-    #[must_use]
-    pub fn from_snapshot(restored: Restored) -> Self {
-        Self {
-            log: Recovered::from_snapshot(restored.head.slot),
-            state: restored.state,
-            configuration: Some(restored.head.configuration),
-        }
-    }
-
-    /// Every slot below it is applied: by the snapshot, and by what was replayed so far.
-    #[must_use]
-    pub fn applied(&self) -> Slot {
-        self.state.applied()
-    }
-
-    /// One batch of the journal, in the order of its serials.
-    ///
-    /// # Panics
-    /// When the batch does not follow from those before it: the journal's checksums hold and its content does not.
-    pub fn batch(&mut self, durable: DurableState, records: Vec<Record>) {
-        for (slot, command) in self.log.batch(durable, records) {
-            self.state.apply(slot, &command, |_| {});
-        }
-    }
-}
-
 /// One replica.
 #[derive(Debug)]
 pub struct Node {
@@ -138,6 +91,7 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
+    snapshots: Snapshots,
     out: NodeOutput,
 }
 
@@ -167,6 +121,11 @@ pub struct NodeOutput {
     pub send_when_durable: Vec<(ReplicaId, PeerMessage)>,
     /// To be sent to clients.
     pub answers: Vec<(ConnectionId, Answer)>,
+    /// To be done for the snapshot that is being taken, off the thread that calls the node; what became of it goes back
+    /// into [`Node::snapshot_progress`].
+    pub snapshot: Option<SnapshotStep>,
+    /// Two durable snapshots cover every slot below it: the journal need not hold them.
+    pub trim_below: Option<Slot>,
 }
 
 impl NodeOutput {
@@ -178,6 +137,8 @@ impl NodeOutput {
             && self.send.is_empty()
             && self.send_when_durable.is_empty()
             && self.answers.is_empty()
+            && self.snapshot.is_none()
+            && self.trim_below.is_none()
     }
 }
 
@@ -203,6 +164,7 @@ impl Node {
             log,
             state,
             configuration,
+            snapshots,
         } = recovery;
         let mut node = Self {
             phase: Phase::Founding(Founding::new(settings.birth | 1)),
@@ -217,6 +179,7 @@ impl Node {
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
+            snapshots,
             out: NodeOutput::default(),
             settings,
             identity,
@@ -226,6 +189,7 @@ impl Node {
         } else if let Some(founding) = node.identity.founding.clone() {
             node.become_running(&founding, configuration, log);
         }
+        node.trim_journal();
         node
     }
 
@@ -296,6 +260,7 @@ impl Node {
             Phase::Running(replica) => replica.tick(),
         }
         self.tick_clients();
+        self.tick_snapshots();
     }
 
     /// The disk of this replica is far behind: another is to lead until it is not. To be called with every tick meanwhile.
@@ -356,6 +321,7 @@ impl Node {
         self.ask_reads();
         self.hand_over();
         self.run_agreement();
+        self.continue_snapshot();
         std::mem::take(&mut self.out)
     }
 
@@ -482,7 +448,7 @@ impl Node {
             keys: self.state.store.len() as u64,
             sessions: self.state.sessions.len() as u64,
             journal_bytes: self.journal_bytes,
-            snapshot_slot: 0,
+            snapshot_slot: self.snapshots.newest().0,
             revision: self.state.revision(),
             remark,
         }

@@ -84,8 +84,8 @@ impl Incoming {
         Ok(self.bytes)
     }
 
-    /// Everything has arrived: verifies it, gives it its name, and removes what is not to be kept. `kept` is what is kept,
-    /// oldest first. The snapshot is durable when this returns, and its state is handed back.
+    /// Everything has arrived: verifies it, gives it its name, and removes all others, because the log between them and it
+    /// is not here; `kept` is then this one alone. The snapshot is durable when this returns, and its state is handed back.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`]: it is no whole snapshot of this slot and cluster, and was removed: to be asked for
@@ -102,7 +102,9 @@ impl Incoming {
         };
         match restore(&*self.disk, &received, cluster) {
             Ok(restored) => {
-                files::keep(&*self.disk, &self.name, self.slot, kept)?;
+                let mut alone = Vec::new();
+                files::keep(&*self.disk, &self.name, self.slot, &mut alone)?;
+                *kept = alone;
                 Ok(restored)
             }
             Err(error @ SnapshotError::Disk { .. }) => Err(error),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::journal::{Disk, Journal, JournalSettings, Storage, StorageSettings};
-use kvpaxos_server::node::{Node, NodeSettings, Recovery};
+use kvpaxos_server::node::{Node, NodeSettings, Recovery, SnapshotProgress, SnapshotStep};
 use kvpaxos_server::peers::PeerMessage;
+use kvpaxos_server::snapshot::{self, Loaded};
+use kvpaxos_server::snapshot_thread::SnapshotWork;
 use paxos::{Ballot, Command, Persist, Record, ReplicaId, Slot};
 
 use super::bugs::Bug;
@@ -45,6 +47,11 @@ pub(super) struct Process {
     /// Messages that wait until the work of this number is durable.
     outbox: VecDeque<(u64, Vec<(ReplicaId, PeerMessage)>)>,
     pub(super) is_turn_due: bool,
+    snapshots: SnapshotWork,
+    /// What the node wants done for a snapshot next.
+    snapshot_step: Option<SnapshotStep>,
+    /// What the journal need not hold.
+    trim_below: Slot,
 }
 
 /// One hand-over to the journal.
@@ -60,6 +67,8 @@ struct Work {
 pub(super) struct Start {
     pub(super) members: Vec<ReplicaId>,
     pub(super) reads_through_log: bool,
+    /// Snapshots are taken when the journal has grown by so much.
+    pub(super) snapshot_journal_bytes: u64,
     pub(super) bug: Option<Bug>,
 }
 
@@ -95,8 +104,12 @@ impl SimReplica {
             },
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let loaded = self.load_snapshot()?;
+        let kept_slots = loaded.kept_slots();
+        let mut recovery = Recovery::with_snapshots(cluster, loaded.restored, &kept_slots);
         let mut batches = Vec::new();
-        let storage = Storage::open(
+        let storage = Storage::open_above(
+            recovery.applied(),
             &disk,
             &settings,
             &mut || random.draw(),
@@ -110,7 +123,6 @@ impl SimReplica {
             let last = batches.iter().rposition(|(_, records)| !records.is_empty());
             batches.truncate(last.unwrap_or(batches.len()));
         }
-        let mut recovery = Recovery::new(cluster);
         self.accepted.clear();
         for (state, records) in batches {
             note_accepted(&mut self.accepted, &records);
@@ -130,9 +142,14 @@ impl SimReplica {
             birth,
         };
         self.life += 1;
+        let mut node = Node::new(node_settings, storage.identity, recovery, None);
+        node.take_snapshots_every(start.snapshot_journal_bytes);
         self.process = Some(Process {
-            node: Node::new(node_settings, storage.identity, recovery, None),
+            node,
             journal: storage.journal,
+            snapshots: SnapshotWork::new(Arc::clone(&disk), loaded.kept),
+            snapshot_step: None,
+            trim_below: Slot(0),
             disk,
             waiting: Vec::new(),
             syncing: None,
@@ -142,6 +159,20 @@ impl SimReplica {
             is_turn_due: false,
         });
         Ok(())
+    }
+
+    /// The newest whole snapshot: a crash spoils none that counts.
+    fn load_snapshot(&self) -> Result<Loaded, String> {
+        let identity = Identity::load(&self.disk).ok().flatten();
+        let Some(founding) = identity.and_then(|identity| identity.founding) else {
+            return Ok(Loaded::default());
+        };
+        let loaded =
+            snapshot::load(&self.disk, founding.cluster).map_err(|error| error.to_string())?;
+        match loaded.damage.first() {
+            Some(damage) => Err(format!("{}: {damage}", self.id)),
+            None => Ok(loaded),
+        }
     }
 
     /// Whether the disk says to which cluster it belongs: a cluster is founded once all its members were there.
@@ -158,6 +189,11 @@ impl SimReplica {
         if let Some(works) = process.syncing.take().filter(|_| random.chance(700)) {
             self.disk.plan(random.between(0, 3), Fault::Stop);
             let _ = process.write(works);
+            self.disk.plan(1 << 60, Fault::Stop);
+        }
+        if process.snapshot_step.is_some() && random.chance(700) {
+            self.disk.plan(random.between(0, 5), Fault::Stop);
+            let _ = process.write_snapshot();
             self.disk.plan(1 << 60, Fault::Stop);
         }
         if power {
@@ -225,6 +261,13 @@ impl Process {
         if self.waiting.is_empty() {
             self.journal.seal().map_err(|error| error.to_string())?;
         }
+        let trimmed = self
+            .journal
+            .trim_below(self.trim_below)
+            .map_err(|error| error.to_string())?;
+        trimmed
+            .remove(&*self.disk)
+            .map_err(|error| error.to_string())?;
         if let Some(order) = self.journal.order_spare() {
             let made = order.make(&*self.disk);
             self.journal
@@ -233,6 +276,45 @@ impl Process {
         }
         self.node.note_journal_bytes(self.journal.disk_bytes());
         Ok(())
+    }
+
+    /// Takes up what is to be done for snapshots; says whether there is a step to be done.
+    pub(super) fn begin_snapshot_step(
+        &mut self,
+        step: Option<SnapshotStep>,
+        trim_below: Option<Slot>,
+    ) -> bool {
+        self.trim_below = trim_below.unwrap_or(self.trim_below);
+        let is_new = step.is_some();
+        assert!(
+            !is_new
+                || self.snapshot_step.is_none()
+                || matches!(step, Some(SnapshotStep::Begin { .. })),
+            "a step is handed out before the last was done"
+        );
+        self.snapshot_step = step.or(self.snapshot_step.take());
+        is_new
+    }
+
+    /// The step of a snapshot that waits is done; says whether it made one durable.
+    pub(super) fn end_snapshot_step(&mut self) -> Result<bool, String> {
+        let Some(progress) = self.write_snapshot()? else {
+            return Ok(false);
+        };
+        if let SnapshotProgress::Failed(why) = &progress {
+            return Err(format!("a snapshot failed: {why}"));
+        }
+        let is_durable = matches!(progress, SnapshotProgress::Durable(_));
+        self.node.snapshot_progress(progress);
+        Ok(is_durable)
+    }
+
+    fn write_snapshot(&mut self) -> Result<Option<SnapshotProgress>, String> {
+        let Some(step) = self.snapshot_step.take() else {
+            return Ok(None);
+        };
+        let progress = self.snapshots.take(step);
+        progress.map(Some).map_err(|error| error.to_string())
     }
 
     fn write(&mut self, works: Vec<Work>) -> Result<(), String> {

@@ -20,6 +20,8 @@ use super::replica::{SimReplica, Start, note_accepted, without_promise};
 /// One seed's world.
 pub(super) struct World {
     random: Random,
+    /// For snapshots, so that they change nothing of what else a seed draws.
+    snapshot_random: Random,
     faults: Faults,
     bug: Option<Bug>,
     trace: bool,
@@ -68,6 +70,11 @@ enum Event {
         replica: usize,
         life: u64,
     },
+    /// A step of a snapshot is done.
+    Snapshot {
+        replica: usize,
+        life: u64,
+    },
     Peer {
         from: ReplicaId,
         to: usize,
@@ -112,6 +119,7 @@ pub(super) struct Report {
     crashes: u64,
     partitions: u64,
     pauses: u64,
+    snapshots: u64,
     simulated_us: u64,
     pub(super) trace_hash: u64,
 }
@@ -123,6 +131,7 @@ impl Report {
         self.crashes += other.crashes;
         self.partitions += other.partitions;
         self.pauses += other.pauses;
+        self.snapshots += other.snapshots;
         self.simulated_us += other.simulated_us;
     }
 }
@@ -131,12 +140,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} partitions={} pauses={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} partitions={} pauses={} snapshots={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
             self.partitions,
             self.pauses,
+            self.snapshots,
             self.simulated_us as f64 / 3.6e9
         )
     }
@@ -149,6 +159,7 @@ impl World {
         if trace {
             println!("seed {seed}: {faults:?}");
         }
+        let mut snapshot_random = Random::new(!seed);
         let count = faults.replicas;
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
@@ -158,11 +169,13 @@ impl World {
             start: Start {
                 members: members.clone(),
                 reads_through_log: faults.reads_through_log,
+                snapshot_journal_bytes: snapshot_random.pick(&[64 << 10, 512 << 10, 16 << 20]),
                 bug,
             },
             replicas: members.into_iter().map(SimReplica::new).collect(),
             links: Links::whole(count),
             random,
+            snapshot_random,
             faults,
             bug,
             trace,
@@ -233,6 +246,7 @@ impl World {
             Event::Tick { replica, life } => self.tick(replica, life),
             Event::Turn { replica, life } => self.turn(replica, life)?,
             Event::Synced { replica, life } => self.synced(replica, life)?,
+            Event::Snapshot { replica, life } => self.snapshot_step(replica, life)?,
             Event::Peer { from, to, message } => self.deliver(from, to, message),
             Event::Request {
                 connection,
@@ -277,7 +291,8 @@ impl World {
         let replica = match event {
             Event::Tick { replica, .. }
             | Event::Turn { replica, .. }
-            | Event::Synced { replica, .. } => *replica,
+            | Event::Synced { replica, .. }
+            | Event::Snapshot { replica, .. } => *replica,
             Event::Peer { to, .. } => *to,
             Event::Request { replica, .. } => *replica,
             _ => return None,
@@ -345,6 +360,14 @@ impl World {
                 .as_mut()
                 .expect("it is running");
             process.hand(output.identity, persist);
+            if process.begin_snapshot_step(output.snapshot, output.trim_below) {
+                let delay = self.snapshot_random.between(50, 20 * MS);
+                self.schedule(delay, Event::Snapshot { replica, life });
+            }
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
             let mut send = output.send;
             if self.bug == Some(Bug::SentBeforeDurable) {
                 send.extend(output.send_when_durable);
@@ -411,6 +434,20 @@ impl World {
         self.send_all(replica, sendable);
         self.want_turn(replica);
         self.begin_sync(replica);
+        Ok(())
+    }
+
+    fn snapshot_step(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        if let Some(process) = &mut self.replicas[replica].process {
+            let is_durable = process
+                .end_snapshot_step()
+                .map_err(|error| format!("r{replica}: {error}"))?;
+            self.report.snapshots += u64::from(is_durable);
+            self.want_turn(replica);
+        }
         Ok(())
     }
 
