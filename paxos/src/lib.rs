@@ -31,7 +31,9 @@ mod replica;
 pub use ballot::{Ballot, Incarnation, ReplicaId, Slot};
 pub use config::Config;
 pub use message::{AcceptedCommand, Command, Envelope, Message};
-pub use output::{DurableState, Note, Output, Persist, ReadReady, Record, ResignReason};
+pub use output::{
+    DurableState, Note, Output, Persist, ReadReady, Record, ResignReason, SnapshotWanted,
+};
 pub use quorum::{Configuration, REPLICA_IDS_MAX, ReplicaSet};
 pub use recovered::Recovered;
 pub use replica::{ProposeError, Replica, Role};

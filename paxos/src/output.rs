@@ -109,4 +109,15 @@ pub enum ResignReason {
     LostMajority,
     /// Its driver wanted it to.
     Asked,
+    /// It lacks slots that its peers have forgotten, and serves nobody before it has a snapshot.
+    NeedsSnapshot,
+}
+
+/// What this replica needs of the log, its peers have forgotten: it takes a snapshot from one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotWanted {
+    /// The first slot that this replica lacks; the snapshot must cover it.
+    pub from_slot: Slot,
+    /// Who said that it has forgotten that slot, in order of ids. Some may be gone since.
+    pub peers: Vec<ReplicaId>,
 }

@@ -117,6 +117,11 @@ impl Recovered {
         self.state.chosen_watermark
     }
 
+    /// The slot of the snapshot with which the replica starts.
+    pub(crate) fn snapshot_slot(&self) -> Slot {
+        self.snapshot_slot
+    }
+
     /// Commands below it are not held here: every replica's journal can replay them, or the snapshot covers them. So a
     /// slot below it is never taken for an empty one (RULES R5).
     pub(crate) fn trimmed_watermark(&self) -> Slot {

@@ -217,10 +217,7 @@ impl Replica {
 
     /// Every replica's journal can replay all below the watermark.
     pub(super) fn forget_below(&mut self, watermark: Slot) {
-        if watermark > self.forget_watermark {
-            self.forget_watermark = watermark;
-            self.learner.forget_below(watermark);
-        }
+        self.forget_watermark = self.forget_watermark.max(watermark);
     }
 
     /// Confirms to a leader that nothing above its ballot is promised here. Not a claim about this replica's disk.

@@ -13,7 +13,7 @@ impl Replica {
             RoleState::Follower | RoleState::Canvassing(_) => true,
             RoleState::Preparing(_) | RoleState::Leading(_) => false,
         };
-        if waits && self.votes() && self.election.is_due(self.now) {
+        if waits && self.votes() && self.election.is_due(self.now_as_candidate()) {
             self.become_canvassing();
         }
     }
@@ -187,7 +187,7 @@ impl Replica {
     }
 
     /// Ends a leadership, if this is one. Its own reads wait for the next leader; those of followers are asked again.
-    fn leave_leading(&mut self, reason: ResignReason) {
+    pub(super) fn leave_leading(&mut self, reason: ResignReason) {
         if let RoleState::Leading(leading) = std::mem::replace(&mut self.role, RoleState::Follower)
         {
             self.pending

@@ -17,8 +17,10 @@ impl Replica {
                 let slot = self.learner.chosen_watermark();
                 if !leading.has_majority(&self.configuration, slot, self.now, timeout) {
                     self.become_follower_of_nobody();
-                } else if !leading.phase_one_holds(&self.configuration) || self.learns_nothing() {
+                } else if !leading.phase_one_holds(&self.configuration) {
                     self.become_candidate();
+                } else if self.learns_nothing() {
+                    self.become_candidate_or_wait();
                 } else {
                     self.resend_accepts();
                     self.beat_if_due();

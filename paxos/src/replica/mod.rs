@@ -7,6 +7,7 @@
 mod acting;
 mod electing;
 mod leading;
+mod snapshots;
 
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
@@ -41,6 +42,10 @@ pub struct Replica {
     durable_watermark: Slot,
     /// Every replica's journal can replay all below it; as the leader said, or as this one computed leading.
     forget_watermark: Slot,
+    /// A snapshot of this slot is durable here: every slot below it can be brought back without the journal.
+    snapshot_watermark: Slot,
+    /// The log from this slot on is kept for a peer that is being sent a snapshot.
+    held_watermark: Option<Slot>,
     /// What the journal was last told, and when.
     persisted: DurableState,
     persisted_tick: u64,
@@ -107,6 +112,7 @@ impl Replica {
         }
         let state = recovered.state;
         let trimmed_watermark = recovered.trimmed_watermark();
+        let snapshot_watermark = recovered.snapshot_slot();
         let mut commands = recovered.chosen;
         commands.extend(recovered.learned);
         let mut acceptor = Acceptor::recovered(state.promised, recovered.accepted);
@@ -123,6 +129,8 @@ impl Replica {
             queries: ReadQueries::new(config.seed),
             durable_watermark: state.chosen_watermark,
             forget_watermark: state.forget_watermark,
+            snapshot_watermark,
+            held_watermark: None,
             persisted: state,
             persisted_tick: 0,
             pending: Pending::default(),
@@ -166,8 +174,9 @@ impl Replica {
                 parts,
                 accepted,
                 chosen_watermark,
-                trimmed_watermark: _,
+                trimmed_watermark,
             } => {
+                self.note_forgotten(from, trimmed_watermark);
                 let part = crate::proposer::PromisePart {
                     incarnation,
                     part,
@@ -222,8 +231,11 @@ impl Replica {
                 from_slot,
                 commands,
                 chosen_watermark,
-                trimmed_watermark: _,
-            } => self.handle_chosen(from, from_slot, commands, chosen_watermark),
+                trimmed_watermark,
+            } => {
+                self.note_forgotten(from, trimmed_watermark);
+                self.handle_chosen(from, from_slot, commands, chosen_watermark);
+            }
             Message::ReadQuery { nonce } => self.handle_read_query(from, nonce),
             Message::ReadAnswer {
                 nonce,
@@ -308,6 +320,7 @@ impl Replica {
         self.begin_read_round();
         self.tell_watermark();
         let chosen = self.learner.take_deliverable();
+        self.forget();
         let persist = self.take_persist();
         self.confirm_accepted(persist.is_some());
         let pending = std::mem::take(&mut self.pending);

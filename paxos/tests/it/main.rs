@@ -14,3 +14,5 @@ mod random;
 mod recovery;
 #[cfg(test)]
 mod script;
+#[cfg(test)]
+mod snapshots;

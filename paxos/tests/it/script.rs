@@ -1,7 +1,7 @@
 //! The language of the golden scripts: one command a line, what happened as text.
 //!
 //! ```text
-//! cluster 3 [window=4] [bytes=40]     founded, everybody up, every disk quick
+//! cluster 3 [window=4] [bytes=40] [kept=40]   founded, everybody up, every disk quick
 //! elect r0                            r0's clock alone runs, everything is delivered, until r0 leads
 //! tick r0 5 | tick all 5              time passes; nothing is delivered
 //! wait r0 30                          time passes for r0, and what it sends meanwhile is lost
@@ -18,8 +18,11 @@
 //! cut r0 r1 | cut r0 -> r1 | mend     loses whatever is sent between them; `all`: all others
 //! disk r0 slow | disk r0 quick        whether the journal waits for `sync r0`
 //! sync r0                             what r0's journal was handed is durable
+//! snapshot r0                         what r0 has applied is durable, its journal below is given up
+//! transfer r0 r1                      r0's snapshot is installed at r1
 //! crash r0 | restart r0 | wipe r0     what is not durable is lost; wipe: all is, and the incarnation is another
 //! show r0 | show all | journal r0     what a replica knows; what its journal holds
+//! kept r0 | kept all                  what it has forgotten, what its snapshot covers, which snapshot it wants
 //! ```
 //! A PATTERN is `r0 -> r1 Accept slot=7`: `*` is any replica, and every further word must stand in the message.
 //! `settle`, `run`, `wait` and `elect` print what they led to, the others every message too.
@@ -136,6 +139,12 @@ impl Script {
             ("disk", [who, speed]) => {
                 cluster.node_mut(replica(who)?).disk_is_slow = *speed == "slow";
             }
+            ("snapshot", [who]) => cluster.take_snapshot(replica(who)?),
+            ("transfer", [from, to]) => {
+                if !cluster.transfer(replica(from)?, replica(to)?) {
+                    return Ok(vec![format!("{to} has no use for it")]);
+                }
+            }
             ("sync", [who]) => cluster.sync(replica(who)?),
             ("crash", [who]) => cluster.crash(replica(who)?),
             ("wipe", [who]) => cluster.wipe(replica(who)?),
@@ -146,6 +155,10 @@ impl Script {
             ("show", [who]) => {
                 let shown = some(cluster, who)?;
                 return Ok(shown.into_iter().map(|id| show(cluster, id)).collect());
+            }
+            ("kept", [who]) => {
+                let shown = some(cluster, who)?;
+                return Ok(shown.into_iter().map(|id| kept(cluster, id)).collect());
             }
             ("journal", [who]) => return Ok(journal(cluster, replica(who)?)),
             _ => {
@@ -302,6 +315,10 @@ fn settings(arguments: &[&str]) -> Result<Settings, String> {
                 settings.message_bytes_max =
                     usize::try_from(number(bytes)?).map_err(|error| error.to_string())?;
             }
+            Some(("kept", bytes)) => {
+                settings.kept_bytes_max =
+                    usize::try_from(number(bytes)?).map_err(|error| error.to_string())?;
+            }
             _ => return Err(format!("no such setting: {option}")),
         }
     }
@@ -381,6 +398,25 @@ pub(crate) fn show(cluster: &Cluster, id: ReplicaId) -> String {
     text
 }
 
+/// What a replica has forgotten, what its snapshot covers, and whether it lacks what others have forgotten.
+fn kept(cluster: &Cluster, id: ReplicaId) -> String {
+    let node = cluster.node(id);
+    let Some(replica) = &node.replica else {
+        return format!("{id} is down");
+    };
+    let mut text = format!("{id} trimmed<{}", replica.trimmed_watermark());
+    if let Some(snapshot) = &node.snapshot {
+        let _ = write!(text, " snapshot<{}", snapshot.slot());
+    }
+    if let Some(wanted) = replica.snapshot_wanted() {
+        let _ = write!(text, " wants-snapshot>{} of", wanted.from_slot);
+        for peer in wanted.peers {
+            let _ = write!(text, " {peer}");
+        }
+    }
+    text
+}
+
 /// A line for each batch.
 fn journal(cluster: &Cluster, id: ReplicaId) -> Vec<String> {
     let node = cluster.node(id);
@@ -425,6 +461,9 @@ fn tell_note(note: Note) -> String {
         }
         Note::Resigned(ballot, ResignReason::LostMajority) => {
             format!("gives up {ballot} without a majority")
+        }
+        Note::Resigned(ballot, ResignReason::NeedsSnapshot) => {
+            format!("gives up {ballot} for want of a snapshot")
         }
         Note::Resigned(ballot, ResignReason::Asked) => format!("gives up {ballot} as told"),
         Note::Following(ballot, leader) => format!("follows {leader} in {ballot}"),
