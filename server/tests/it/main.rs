@@ -5,6 +5,8 @@ mod cluster;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_disk;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_kills;
