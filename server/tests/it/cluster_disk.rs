@@ -40,7 +40,7 @@ fn disk_use() {
 }
 
 /// 300,000 overwrites: the bytes on disk stay below the bound that `node/snapshots.rs` names, and everything is there
-/// after a restart.
+/// after a restart, also where the newest snapshot is damaged (FAULTS 5).
 #[test]
 fn overwriting_does_not_fill_the_disk() {
     const CLIENTS: usize = 32;
@@ -82,15 +82,40 @@ fn overwriting_does_not_fill_the_disk() {
     assert!(gaps.longest < Duration::from_secs(1), "{:?}", gaps.longest);
     let all: Vec<usize> = (0..SIZE).collect();
     cluster.kill(&all);
+    let spoilt = spoil_newest_snapshot(&cluster.data(0));
     for id in all {
         cluster.start_replica(id);
     }
     cluster.wait_until_serving();
+    let said = format!("{spoilt} is damaged");
+    assert!(cluster.log(0).contains(&said), "{}", cluster.log(0));
+    cluster.wait("all replicas hold the same", |cluster| {
+        let states: Vec<_> = (0..SIZE)
+            .filter_map(|id| cluster.status(id))
+            .map(|status| (status.applied, status.state_hash))
+            .collect();
+        states.len() == SIZE && states.iter().all(|state| *state == states[0])
+    });
     let mut client = cluster.client_of(0);
     for key in 0..KEYS {
         let found = client.get(&key.to_be_bytes()).unwrap().unwrap();
         assert_eq!(found.value.len(), 300);
     }
+}
+
+/// Flips a bit in the middle of the file, and returns its name.
+fn spoil_newest_snapshot(data: &Path) -> String {
+    let names = fs::read_dir(data)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let newest = names.filter(|name| name.ends_with(".snap")).max().unwrap();
+    let path = data.join(&newest);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    newest
 }
 
 /// The value tells which write it was.
