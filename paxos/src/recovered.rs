@@ -23,11 +23,11 @@ pub struct Recovered {
     /// Changes of the voters chosen below the chosen watermark.
     pub(crate) rejoins: Vec<(Slot, ReplicaId, Incarnation)>,
     /// The slot of the snapshot with which the replica starts: every slot below it is chosen and applied.
-    snapshot_slot: Slot,
+    pub(crate) snapshot_slot: Slot,
     /// The journal has the log from here to the snapshot; equal to it if that is not known.
-    log_slot: Slot,
+    pub(crate) log_slot: Slot,
     /// The newest record of each slot between the two.
-    below_snapshot: BTreeMap<Slot, Command>,
+    pub(crate) below_snapshot: BTreeMap<Slot, Command>,
 }
 
 impl Recovered {

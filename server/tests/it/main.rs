@@ -7,11 +7,19 @@ mod cluster_answers;
 #[cfg(test)]
 mod cluster_disk;
 #[cfg(test)]
+mod cluster_faults;
+#[cfg(test)]
 mod cluster_junk;
+#[cfg(test)]
+mod cluster_junk_datagrams;
 #[cfg(test)]
 mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
+#[cfg(test)]
+mod datagram_exchange;
+#[cfg(test)]
+mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
@@ -31,7 +39,11 @@ mod peers_links;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod raw_client;
+#[cfg(test)]
+mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]

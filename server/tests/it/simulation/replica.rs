@@ -316,7 +316,7 @@ impl Process {
                 || matches!(step, Some(SnapshotStep::Begin { .. })),
             "a step is handed out before the last was done"
         );
-        self.snapshot_step = step.or(self.snapshot_step.take());
+        self.snapshot_step = step.or_else(|| self.snapshot_step.take());
         is_new
     }
 
