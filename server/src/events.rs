@@ -15,7 +15,7 @@ use paxos::{Persist, Slot};
 
 use crate::identity::Identity;
 use crate::journal::{JournalError, Serial, Spare};
-use crate::node::{ConnectionId, SnapshotProgress};
+use crate::node::{ConnectionId, SnapshotProgress, TransferProgress};
 
 /// What the replica thread is told.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub enum Event {
     Durable(Durable),
     /// What became of a step of a snapshot.
     Snapshot(SnapshotProgress),
+    /// What became of a step of a snapshot that travels.
+    Transfer(TransferProgress),
     /// The process is to stop.
     Stop,
 }

@@ -19,9 +19,10 @@ use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
 use crate::foreign::{self, Cause};
 use crate::journal_thread::Fatal;
 use crate::mailbox::{Inbox, Mailbox};
-use crate::node::{ConnectionId, Node, NodeOutput, SnapshotStep};
+use crate::node::{ConnectionId, Node, NodeOutput};
 use crate::peers::{LinkEvent, Links, PeerMessage};
 use crate::signboard::Signboard;
+use crate::snapshot_thread::SnapshotJob;
 use crate::ticker::Ticker;
 use crate::workers::Load;
 
@@ -43,7 +44,7 @@ pub struct ReplicaThread {
     /// Where work for the journal goes.
     pub journal: Sender<Work>,
     /// Where steps of snapshots go.
-    pub snapshots: Sender<SnapshotStep>,
+    pub snapshots: Sender<SnapshotJob>,
     /// How far the journal is when the thread starts.
     pub durable: Durable,
     /// Shared with the workers.
@@ -145,6 +146,7 @@ impl Turning {
                     self.promises.note(durable);
                 }
                 Event::Snapshot(progress) => self.thread.node.snapshot_progress(progress),
+                Event::Transfer(progress) => self.thread.node.transfer_progress(progress),
                 Event::Stop => self.begin_to_stop(),
                 Event::WorkerQuiet => {
                     if let Some(stopping) = &mut self.stopping {
@@ -259,6 +261,7 @@ impl Turning {
             send_when_durable,
             answers,
             snapshot,
+            transfers,
             trim_below,
         } = output;
         if let Some(identity) = identity {
@@ -278,10 +281,11 @@ impl Turning {
         for (connection, answer) in answers {
             self.answers[usize::from(connection.worker)].push((connection, answer));
         }
-        if let Some(step) = snapshot
-            && self.thread.snapshots.send(step).is_err()
-        {
-            log::debug!("the snapshot thread is gone");
+        let jobs = snapshot.map(SnapshotJob::Take).into_iter();
+        for job in jobs.chain(transfers.into_iter().map(SnapshotJob::Transfer)) {
+            if self.thread.snapshots.send(job).is_err() {
+                log::debug!("the snapshot thread is gone");
+            }
         }
         if let Some(slot) = trim_below {
             self.give_journal(Work::Trim(slot));

@@ -1,4 +1,4 @@
-//! The thread that writes snapshots, apart from the journal's, so that they never queue before a sync.
+//! The thread that writes snapshots, reads those that are sent, and receives others, apart from the journal's, so that they never queue before a sync.
 //!
 //! It does one step after the other and says when each is done; the replica thread hands out no piece before.
 
@@ -13,13 +13,22 @@ use crate::events::Event;
 use crate::journal::Disk;
 use crate::journal_thread::Fatal;
 use crate::mailbox::Mailbox;
-use crate::node::{SnapshotProgress, SnapshotStep};
-use crate::snapshot::{Kept, SnapshotError, Writer};
+use crate::node::{SnapshotProgress, SnapshotStep, TransferProgress, TransferStep};
+use crate::snapshot::{self, Incoming, Kept, SnapshotError, Writer};
+
+/// What the thread is to do.
+#[derive(Debug)]
+pub enum SnapshotJob {
+    /// For a snapshot of this replica's own state.
+    Take(SnapshotStep),
+    /// For one that travels.
+    Transfer(TransferStep),
+}
 
 /// The running thread.
 #[derive(Debug)]
 pub struct SnapshotThread {
-    steps: Sender<SnapshotStep>,
+    steps: Sender<SnapshotJob>,
     thread: JoinHandle<()>,
 }
 
@@ -45,7 +54,7 @@ impl SnapshotThread {
 
     /// Where steps go. The thread ends when nobody can give any more, at the end of the step that it is at.
     #[must_use]
-    pub fn steps(&self) -> Sender<SnapshotStep> {
+    pub fn steps(&self) -> Sender<SnapshotJob> {
         self.steps.clone()
     }
 
@@ -62,17 +71,24 @@ impl SnapshotThread {
 }
 
 fn run(
-    waiting: &Receiver<SnapshotStep>,
+    waiting: &Receiver<SnapshotJob>,
     mut work: SnapshotWork,
     replica_thread: &Mailbox<Event>,
     fatal: &Fatal,
 ) {
-    while let Ok(step) = waiting.recv() {
-        match work.take(step) {
-            Ok(progress) => replica_thread.send(Event::Snapshot(progress)),
-            Err(broken) => {
-                fatal.end(&broken.to_string());
-                return;
+    while let Ok(job) = waiting.recv() {
+        match job {
+            SnapshotJob::Take(step) => match work.take(step) {
+                Ok(progress) => replica_thread.send(Event::Snapshot(progress)),
+                Err(broken) => {
+                    fatal.end(&broken.to_string());
+                    return;
+                }
+            },
+            SnapshotJob::Transfer(step) => {
+                if let Some(progress) = work.transfer(step) {
+                    replica_thread.send(Event::Transfer(progress));
+                }
             }
         }
     }
@@ -84,6 +100,7 @@ pub struct SnapshotWork {
     disk: Arc<dyn Disk>,
     kept: Vec<Kept>,
     writer: Option<Writer>,
+    incoming: Option<Incoming>,
 }
 
 impl SnapshotWork {
@@ -94,7 +111,85 @@ impl SnapshotWork {
             disk,
             kept,
             writer: None,
+            incoming: None,
         }
+    }
+
+    /// Does a step of a transfer, and says how that went, if somebody waits for it. A disk that does not take what comes
+    /// fails the transfer and nothing else.
+    pub fn transfer(&mut self, step: TransferStep) -> Option<TransferProgress> {
+        let done = match step {
+            TransferStep::Read { to, slot, offset } => {
+                let piece = self.read(slot, offset);
+                return Some(TransferProgress::Read {
+                    to,
+                    slot,
+                    offset,
+                    piece,
+                });
+            }
+            TransferStep::GiveUp => {
+                if let Some(incoming) = self.incoming.take() {
+                    incoming.give_up();
+                }
+                return None;
+            }
+            TransferStep::Take {
+                slot,
+                offset,
+                bytes,
+            } => self.receive(slot, offset, &bytes),
+            TransferStep::Finish { slot, cluster } => self.finish_receiving(slot, cluster),
+        };
+        Some(done.unwrap_or_else(|error| {
+            self.incoming = None;
+            TransferProgress::Failed(error.to_string())
+        }))
+    }
+
+    /// A snapshot that cannot be read is none: the receiver will ask for another.
+    fn read(&self, slot: Slot, offset: u64) -> Option<(u64, Vec<u8>)> {
+        let kept = self.kept.iter().find(|kept| kept.slot == slot)?;
+        let piece = snapshot::read_piece(&*self.disk, slot, offset, PIECE_BYTES_MAX);
+        match piece {
+            Ok(piece) => Some((kept.bytes, piece?)),
+            Err(error) => {
+                log::warn!("a snapshot cannot be sent: {error}");
+                None
+            }
+        }
+    }
+
+    fn receive(
+        &mut self,
+        slot: Slot,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<TransferProgress, SnapshotError> {
+        let open = self.incoming.take();
+        let mut incoming = match open.filter(|incoming| incoming.slot() == slot) {
+            Some(incoming) => incoming,
+            None => Incoming::open(Arc::clone(&self.disk), slot)?,
+        };
+        let offset = incoming.take(offset, bytes)?;
+        self.incoming = Some(incoming);
+        Ok(TransferProgress::Taken { slot, offset })
+    }
+
+    fn finish_receiving(
+        &mut self,
+        slot: Slot,
+        cluster: u64,
+    ) -> Result<TransferProgress, SnapshotError> {
+        let incoming = match self.incoming.take() {
+            Some(incoming) => incoming,
+            None => Incoming::open(Arc::clone(&self.disk), slot)?,
+        };
+        let restored = incoming.finish(cluster, &mut self.kept)?;
+        Ok(TransferProgress::Received {
+            restored: Box::new(restored),
+            kept: self.kept.iter().map(|kept| kept.slot).collect(),
+        })
     }
 
     /// Does a step. A disk that does not take it fails the snapshot and nothing else.
@@ -137,3 +232,7 @@ impl SnapshotWork {
         Ok(SnapshotProgress::Written)
     }
 }
+
+/// What is sent at once: long enough that a disk and a network are kept busy, short enough that a heartbeat that comes
+/// behind it leaves within a millisecond or so.
+const PIECE_BYTES_MAX: usize = 256 << 10;

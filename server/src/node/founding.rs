@@ -116,7 +116,11 @@ impl Founding {
             PeerMessage::Founded { nonce, record } => {
                 self.handle_founded(from, nonce, record, settings, identity)
             }
-            PeerMessage::Agreement(_) | PeerMessage::Forward { .. } => FoundingStep::Wait,
+            PeerMessage::Agreement(_)
+            | PeerMessage::Forward { .. }
+            | PeerMessage::SnapshotRequest { .. }
+            | PeerMessage::SnapshotPiece { .. }
+            | PeerMessage::SnapshotPending => FoundingStep::Wait,
         }
     }
 
@@ -214,9 +218,12 @@ pub(crate) fn answer_unfounded(
             *nonce
         }
         PeerMessage::FoundingReply { .. } => 0,
-        PeerMessage::Founded { .. } | PeerMessage::Agreement(_) | PeerMessage::Forward { .. } => {
-            return;
-        }
+        PeerMessage::Founded { .. }
+        | PeerMessage::Agreement(_)
+        | PeerMessage::Forward { .. }
+        | PeerMessage::SnapshotRequest { .. }
+        | PeerMessage::SnapshotPiece { .. }
+        | PeerMessage::SnapshotPending => return,
     };
     let record = record.clone();
     out.send

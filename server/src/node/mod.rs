@@ -16,6 +16,7 @@ mod sessions;
 mod snapshots;
 pub(crate) mod state;
 mod store;
+mod transfer;
 mod walk;
 #[cfg(test)]
 mod walk_tests;
@@ -35,6 +36,8 @@ pub use self::recovery::Recovery;
 use self::snapshots::Snapshots;
 pub use self::snapshots::{SnapshotProgress, SnapshotStep};
 use self::state::State;
+use self::transfer::Transfers;
+pub use self::transfer::{TransferProgress, TransferStep};
 use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
 
@@ -92,6 +95,9 @@ pub struct Node {
     applied_tick: u64,
     journal_bytes: u64,
     snapshots: Snapshots,
+    transfers: Transfers,
+    /// How much of the log is kept in memory for a replica that is away; the core's own bound if none.
+    kept_log_bytes_max: Option<usize>,
     out: NodeOutput,
 }
 
@@ -124,6 +130,9 @@ pub struct NodeOutput {
     /// To be done for the snapshot that is being taken, off the thread that calls the node; what became of it goes back
     /// into [`Node::snapshot_progress`].
     pub snapshot: Option<SnapshotStep>,
+    /// To be done, in order, for snapshots that travel between replicas, off the thread that calls the node; what became
+    /// of it goes back into [`Node::transfer_progress`].
+    pub transfers: Vec<TransferStep>,
     /// Two durable snapshots cover every slot below it: the journal need not hold them.
     pub trim_below: Option<Slot>,
 }
@@ -138,6 +147,7 @@ impl NodeOutput {
             && self.send_when_durable.is_empty()
             && self.answers.is_empty()
             && self.snapshot.is_none()
+            && self.transfers.is_empty()
             && self.trim_below.is_none()
     }
 }
@@ -180,6 +190,8 @@ impl Node {
             applied_tick: 0,
             journal_bytes: 0,
             snapshots,
+            transfers: Transfers::default(),
+            kept_log_bytes_max: None,
             out: NodeOutput::default(),
             settings,
             identity,
@@ -228,6 +240,18 @@ impl Node {
                     message,
                 }),
                 PeerMessage::Forward { requests } => self.take_forwarded(from, requests),
+                PeerMessage::SnapshotRequest {
+                    from_slot,
+                    slot,
+                    offset,
+                } => self.serve_snapshot(from, from_slot, slot, offset),
+                PeerMessage::SnapshotPending => self.wait_for_snapshot(from),
+                PeerMessage::SnapshotPiece {
+                    slot,
+                    total_bytes,
+                    offset,
+                    bytes,
+                } => self.take_piece(from, slot, total_bytes, offset, bytes),
                 PeerMessage::FoundingQuery { .. }
                 | PeerMessage::FoundingReply { .. }
                 | PeerMessage::Founded { .. } => {
@@ -261,6 +285,7 @@ impl Node {
         }
         self.tick_clients();
         self.tick_snapshots();
+        self.tick_transfers();
     }
 
     /// The disk of this replica is far behind: another is to lead until it is not. To be called with every tick meanwhile.
@@ -360,6 +385,7 @@ impl Node {
             founding.cluster,
             log.chosen_watermark()
         );
+        config.kept_bytes_max = self.kept_log_bytes_max.unwrap_or(config.kept_bytes_max);
         self.phase = Phase::Running(Box::new(Replica::new(config, configuration, log)));
     }
 

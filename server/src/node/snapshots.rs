@@ -14,7 +14,7 @@
 //! written. A store of little data therefore takes less than 6 times 16 MiB, whatever is written to it.
 
 use log::{info, warn};
-use paxos::{Record, Slot};
+use paxos::{Record, Replica, Slot};
 
 use super::image::{Piece, SnapshotHead};
 use super::{IDLE_TICKS, Node, Phase};
@@ -126,6 +126,17 @@ impl Snapshots {
         }
     }
 
+    /// Those that are durable, oldest first.
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        self.kept.iter().map(|(slot, _)| *slot).collect()
+    }
+
+    /// One came from another replica: these are kept, and none is being taken.
+    pub(super) fn replace_kept(&mut self, slots: &[Slot]) {
+        self.taking = None;
+        self.note_kept(slots);
+    }
+
     /// What the journal need not hold: nothing, as long as there are not two snapshots.
     fn trimmable(&self) -> Option<Slot> {
         match self.kept[..] {
@@ -190,6 +201,14 @@ impl Node {
         self.snapshots.journal_bytes_min = journal_bytes;
     }
 
+    /// Keeps at most so much of the log in memory for a replica that is away, for tests that write little.
+    pub fn keep_log_bytes(&mut self, bytes_max: usize) {
+        self.kept_log_bytes_max = Some(bytes_max);
+        if let Phase::Running(replica) = &mut self.phase {
+            replica.keep_log_bytes(bytes_max);
+        }
+    }
+
     /// The last [`SnapshotStep`] was done, or could not be.
     pub fn snapshot_progress(&mut self, progress: SnapshotProgress) {
         match progress {
@@ -206,6 +225,10 @@ impl Node {
                     self.snapshots.newest(),
                     self.state.store.len()
                 );
+                let newest = self.snapshots.newest();
+                if let Phase::Running(replica) = &mut self.phase {
+                    replica.snapshot_durable(newest);
+                }
                 self.trim_journal();
             }
             SnapshotProgress::Failed(why) => {
@@ -222,22 +245,49 @@ impl Node {
         self.out.trim_below = self.snapshots.trimmable().or(self.out.trim_below);
     }
 
-    /// Begins a snapshot if one is due.
+    /// Begins a snapshot if one is due. One that a peer is receiving is not lost for another, unless the log in memory
+    /// has grown too long meanwhile.
     pub(super) fn tick_snapshots(&mut self) {
         let is_idle = self.now >= self.applied_tick + IDLE_TICKS;
         let applied = self.state.applied();
         let state_bytes = self.state.image_bytes();
-        if !self
+        let is_due = self
             .snapshots
-            .is_due(self.now, applied, state_bytes, is_idle)
-        {
-            return;
+            .is_due(self.now, applied, state_bytes, is_idle);
+        let older = self.snapshots.trimmable();
+        let is_wanted = older.is_some_and(|older| self.transfers.sends(older));
+        if is_due && !(is_wanted && self.holds_log()) {
+            self.begin_taking();
         }
-        let Some((head, state_hash)) = self.begin_snapshot() else {
-            return;
-        };
+    }
+
+    fn holds_log(&self) -> bool {
+        self.replica().is_some_and(Replica::holds_log)
+    }
+
+    /// The slot of the snapshot that is being taken, begun for this purpose if need be; `None` if none can be.
+    pub(super) fn take_snapshot(&mut self) -> Option<Slot> {
+        match &self.snapshots.taking {
+            Some(taking) => Some(taking.slot),
+            None if self.now < self.snapshots.retry_tick => None,
+            None => self.begin_taking(),
+        }
+    }
+
+    /// Gives up the snapshot that is being taken, if one is.
+    pub(super) fn give_up_snapshot(&mut self) {
+        self.state.end_snapshot();
+        self.snapshots.taking = None;
+    }
+
+    fn begin_taking(&mut self) -> Option<Slot> {
+        if self.transfers.is_finishing() {
+            return None;
+        }
+        let (head, state_hash) = self.begin_snapshot()?;
+        let slot = head.slot;
         self.snapshots.taking = Some(Taking {
-            slot: head.slot,
+            slot,
             written: self.snapshots.written,
             is_due: false,
         });
@@ -245,6 +295,7 @@ impl Node {
             head: Box::new(head),
             state_hash,
         });
+        Some(slot)
     }
 
     /// Hands out the next piece, if the one before it was written. Another state in the place of this one ends a snapshot.

@@ -84,6 +84,12 @@ impl Incoming {
         Ok(self.bytes)
     }
 
+    /// Gives the transfer up, and its space back.
+    pub fn give_up(self) {
+        // What cannot be removed is removed by the next transfer.
+        let _ = self.disk.remove(&self.name);
+    }
+
     /// Everything has arrived: verifies it, gives it its name, and removes all others, because the log between them and it
     /// is not here; `kept` is then this one alone. The snapshot is durable when this returns, and its state is handed back.
     ///

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::journal::{Disk, Journal, JournalSettings, Storage, StorageSettings};
-use kvpaxos_server::node::{Node, NodeSettings, Recovery, SnapshotProgress, SnapshotStep};
+use kvpaxos_server::node::{
+    Node, NodeSettings, Recovery, SnapshotProgress, SnapshotStep, TransferProgress, TransferStep,
+};
 use kvpaxos_server::peers::PeerMessage;
 use kvpaxos_server::snapshot::{self, Loaded};
 use kvpaxos_server::snapshot_thread::SnapshotWork;
@@ -52,6 +54,8 @@ pub(super) struct Process {
     snapshots: SnapshotWork,
     /// What the node wants done for a snapshot next.
     snapshot_step: Option<SnapshotStep>,
+    /// What it wants done for snapshots that travel, in order.
+    transfers: VecDeque<TransferStep>,
     /// What the journal need not hold.
     trim_below: Slot,
 }
@@ -71,6 +75,8 @@ pub(super) struct Start {
     pub(super) reads_through_log: bool,
     /// Snapshots are taken when the journal has grown by so much.
     pub(super) snapshot_journal_bytes: u64,
+    /// So much of the log is kept in memory for a replica that is away.
+    pub(super) kept_log_bytes: usize,
     pub(super) bug: Option<Bug>,
 }
 
@@ -152,11 +158,13 @@ impl SimReplica {
         self.life += 1;
         let mut node = Node::new(node_settings, storage.identity, recovery, None);
         node.take_snapshots_every(start.snapshot_journal_bytes);
+        node.keep_log_bytes(start.kept_log_bytes);
         self.process = Some(Process {
             node,
             journal: storage.journal,
             snapshots: SnapshotWork::new(Arc::clone(&disk), loaded.kept),
             snapshot_step: None,
+            transfers: VecDeque::new(),
             trim_below: Slot(0),
             disk,
             waiting: Vec::new(),
@@ -218,6 +226,11 @@ impl SimReplica {
         if process.snapshot_step.is_some() && random.chance(700) {
             self.disk.plan(random.between(0, 5), Fault::Stop);
             let _ = process.write_snapshot();
+            self.disk.plan(1 << 60, Fault::Stop);
+        }
+        if !process.transfers.is_empty() && random.chance(700) {
+            self.disk.plan(random.between(0, 5), Fault::Stop);
+            let _ = process.end_transfer();
             self.disk.plan(1 << 60, Fault::Stop);
         }
         if power {
@@ -331,6 +344,30 @@ impl Process {
         let is_durable = matches!(progress, SnapshotProgress::Durable(_));
         self.node.snapshot_progress(progress);
         Ok(is_durable)
+    }
+
+    /// Takes up what is to be done for snapshots that travel; says how many steps there are.
+    pub(super) fn begin_transfers(&mut self, steps: Vec<TransferStep>) -> usize {
+        let count = steps.len();
+        self.transfers.extend(steps);
+        count
+    }
+
+    /// The first of these steps is done, after whatever the same thread was given before; says whether a snapshot came.
+    pub(super) fn end_transfer(&mut self) -> Result<bool, String> {
+        self.end_snapshot_step()?;
+        let Some(step) = self.transfers.pop_front() else {
+            return Ok(false);
+        };
+        let Some(progress) = self.snapshots.transfer(step) else {
+            return Ok(false);
+        };
+        if let TransferProgress::Failed(why) = &progress {
+            return Err(format!("a transfer failed: {why}"));
+        }
+        let has_come = matches!(progress, TransferProgress::Received { .. });
+        self.node.transfer_progress(progress);
+        Ok(has_come)
     }
 
     fn write_snapshot(&mut self) -> Result<Option<SnapshotProgress>, String> {

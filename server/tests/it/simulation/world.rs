@@ -55,6 +55,17 @@ struct Connection {
     to_client_us: u64,
 }
 
+/// When snapshots are taken, and how much of the log is kept for those who are away: in every other run as in the product,
+/// in which little is written in so short a time, so that the log alone is seen at work too.
+fn draw_snapshot_bounds(seed: u64, random: &mut Random) -> (u64, usize) {
+    if seed.is_multiple_of(2) {
+        let journal_bytes = random.pick(&[8 << 10, 64 << 10, 512 << 10]);
+        (journal_bytes, random.pick(&[200, 1 << 10, 16 << 10]))
+    } else {
+        (16 << 20, 16 << 20)
+    }
+}
+
 /// What happens at a time.
 #[derive(Clone, Debug)]
 enum Event {
@@ -72,6 +83,11 @@ enum Event {
     },
     /// A step of a snapshot is done.
     Snapshot {
+        replica: usize,
+        life: u64,
+    },
+    /// A step of a snapshot that travels is done.
+    Transfer {
         replica: usize,
         life: u64,
     },
@@ -120,6 +136,7 @@ pub(super) struct Report {
     partitions: u64,
     pauses: u64,
     snapshots: u64,
+    pub(super) transfers: u64,
     simulated_us: u64,
     pub(super) trace_hash: u64,
 }
@@ -132,6 +149,7 @@ impl Report {
         self.partitions += other.partitions;
         self.pauses += other.pauses;
         self.snapshots += other.snapshots;
+        self.transfers += other.transfers;
         self.simulated_us += other.simulated_us;
     }
 }
@@ -140,13 +158,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} partitions={} pauses={} snapshots={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} partitions={} pauses={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
             self.partitions,
             self.pauses,
             self.snapshots,
+            self.transfers,
             self.simulated_us as f64 / 3.6e9
         )
     }
@@ -160,6 +179,8 @@ impl World {
             println!("seed {seed}: {faults:?}");
         }
         let mut snapshot_random = Random::new(!seed);
+        let (snapshot_journal_bytes, kept_log_bytes) =
+            draw_snapshot_bounds(seed, &mut snapshot_random);
         let count = faults.replicas;
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
@@ -169,7 +190,8 @@ impl World {
             start: Start {
                 members: members.clone(),
                 reads_through_log: faults.reads_through_log,
-                snapshot_journal_bytes: snapshot_random.pick(&[64 << 10, 512 << 10, 16 << 20]),
+                snapshot_journal_bytes,
+                kept_log_bytes,
                 bug,
             },
             replicas: members.into_iter().map(SimReplica::new).collect(),
@@ -247,6 +269,7 @@ impl World {
             Event::Turn { replica, life } => self.turn(replica, life)?,
             Event::Synced { replica, life } => self.synced(replica, life)?,
             Event::Snapshot { replica, life } => self.snapshot_step(replica, life)?,
+            Event::Transfer { replica, life } => self.transfer(replica, life)?,
             Event::Peer { from, to, message } => self.deliver(from, to, message),
             Event::Request {
                 connection,
@@ -292,7 +315,8 @@ impl World {
             Event::Tick { replica, .. }
             | Event::Turn { replica, .. }
             | Event::Synced { replica, .. }
-            | Event::Snapshot { replica, .. } => *replica,
+            | Event::Snapshot { replica, .. }
+            | Event::Transfer { replica, .. } => *replica,
             Event::Peer { to, .. } => *to,
             Event::Request { replica, .. } => *replica,
             _ => return None,
@@ -363,6 +387,14 @@ impl World {
             if process.begin_snapshot_step(output.snapshot, output.trim_below) {
                 let delay = self.snapshot_random.between(50, 20 * MS);
                 self.schedule(delay, Event::Snapshot { replica, life });
+            }
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
+            for _ in 0..process.begin_transfers(output.transfers) {
+                let delay = self.snapshot_random.between(50, 20 * MS);
+                self.schedule(delay, Event::Transfer { replica, life });
             }
             let process = self.replicas[replica]
                 .process
@@ -446,6 +478,20 @@ impl World {
                 .end_snapshot_step()
                 .map_err(|error| format!("r{replica}: {error}"))?;
             self.report.snapshots += u64::from(is_durable);
+            self.want_turn(replica);
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        if let Some(process) = &mut self.replicas[replica].process {
+            let has_come = process
+                .end_transfer()
+                .map_err(|error| format!("r{replica}: {error}"))?;
+            self.report.transfers += u64::from(has_come);
             self.want_turn(replica);
         }
         Ok(())
