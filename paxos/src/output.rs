@@ -26,7 +26,8 @@ pub struct Output {
     pub messages: Vec<Envelope>,
     /// Messages that claim that what was persisted so far is durable.
     pub messages_when_durable: Vec<Envelope>,
-    /// Commands newly known to be chosen: consecutive slots, each exactly once in the life of a `Replica`.
+    /// Commands newly known to be chosen: consecutive slots, each exactly once in the life of a `Replica`. In sparse mode
+    /// each once too, but in any order and with holes.
     pub chosen: Vec<(Slot, Command)>,
     /// Reads whose watermark is confirmed.
     pub reads: Vec<ReadReady>,

@@ -1,4 +1,4 @@
-//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP.
+//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP and UDP.
 
 pub mod args;
 pub mod config;
@@ -18,4 +18,5 @@ pub mod signboard;
 pub mod snapshot;
 pub mod snapshot_thread;
 pub mod ticker;
+pub mod udp;
 pub mod workers;

@@ -455,7 +455,12 @@ fn persist_bytes(persist: &Persist) -> usize {
 fn brings_commands(message: &PeerMessage) -> bool {
     matches!(
         message,
-        PeerMessage::Agreement(Message::Accept { .. } | Message::Chosen { .. })
+        PeerMessage::Agreement(
+            Message::Accept { .. }
+                | Message::Chosen { .. }
+                | Message::ChosenInstance { .. }
+                | Message::ForwardInstance { .. }
+        )
     )
 }
 

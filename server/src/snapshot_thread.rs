@@ -50,7 +50,7 @@ impl SnapshotThread {
                 SnapshotWork::new(disk, kept),
                 &replica_thread,
                 &fatal,
-            )
+            );
         };
         let thread = thread::Builder::new()
             .name("snapshots".to_owned())

@@ -151,8 +151,9 @@ impl Replica {
         let from_slot = self.learner.chosen_watermark();
         self.pending.notes.push(Note::Preparing(ballot));
         self.role = RoleState::Preparing(Preparing::new(ballot, from_slot, self.now));
-        self.handle_prepare(self.config.me, ballot, from_slot);
-        self.send_to_others(&Message::Prepare { ballot, from_slot });
+        let prepare = self.prepare_message(ballot, from_slot);
+        self.prepare_own(ballot, from_slot);
+        self.send_to_others(&prepare);
     }
 
     /// Gives up leading or trying to, for the sake of `ballot`, and waits a random time before trying again.

@@ -43,7 +43,10 @@ impl Replica {
             leading.learned_tick = self.now;
         }
         let patience_ticks = self.config.election_timeout_ticks_max;
-        chosen_watermark < leading.start && self.now >= leading.learned_tick + patience_ticks
+        let is_log = self.instances.is_none();
+        is_log
+            && chosen_watermark < leading.start
+            && self.now >= leading.learned_tick + patience_ticks
     }
 
     fn tick_preparing(&mut self) {
@@ -64,8 +67,9 @@ impl Replica {
             .members()
             .filter(|member| *member != self.config.me && !preparing.has_promise_of(*member))
             .collect();
+        let prepare = self.prepare_message(ballot, from_slot);
         for member in silent {
-            self.send(member, Message::Prepare { ballot, from_slot });
+            self.send(member, prepare.clone());
         }
     }
 
@@ -100,12 +104,17 @@ impl Replica {
         self.election.leads();
         self.role = RoleState::Leading(Box::new(leading));
         self.beat();
+        self.begin_to_tell();
         self.propose_found();
         self.ask_to_catch_up();
     }
 
     /// Proposes what phase 1 found, in order, no-ops in the holes, as far as the window allows.
     fn propose_found(&mut self) {
+        if self.instances.is_some() {
+            self.propose_found_instances();
+            return;
+        }
         while let RoleState::Leading(leading) = &mut self.role {
             let slot = leading.next_slot;
             if slot >= leading.adopted_end {

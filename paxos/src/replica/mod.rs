@@ -1,18 +1,20 @@
 //! One replica's agreement: proposer, acceptor and learner wired together.
 //!
 //! This file is the interface and the dispatch. What a message does stands in the file of the part that it is for:
-//! `acting` (acceptor and learner: what every replica does), `leading` (phases 1 and 2, heartbeats, reads) and
-//! `electing` (whether to try to lead). A role changes only in a function named `become_...`.
+//! `acting` (acceptor and learner: what every replica does), `leading` (phases 1 and 2, heartbeats, reads),
+//! `electing` (whether to try to lead) and `sparse` (instances in the place of a log). A role changes only in a function named `become_...`.
 
 mod acting;
 mod electing;
 mod leading;
 mod snapshots;
+mod sparse;
 
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::config::Config;
 use crate::election::{Canvass, Election};
+use crate::instances::Instances;
 use crate::learner::{CatchUp, Learner};
 use crate::message::{Command, Envelope, Message};
 use crate::output::{DurableState, Note, Output, Persist, ReadReady, Record};
@@ -34,13 +36,17 @@ pub struct Replica {
     round_max: u64,
     acceptor: Acceptor,
     learner: Learner,
+    /// In sparse mode, what is known of the instances; then the learner stays empty. None in dense mode.
+    instances: Option<Box<Instances>>,
     catch_up: CatchUp,
     election: Election,
     role: RoleState,
     queries: ReadQueries,
-    /// Every slot below it can be replayed from this replica's own journal, for certain.
+    /// Every slot below it can be replayed from this replica's own journal, for certain. In sparse mode: this replica's
+    /// program is done with all below it.
     durable_watermark: Slot,
-    /// Every replica's journal can replay all below it; as the leader said, or as this one computed leading.
+    /// Every replica's journal can replay all below it; as the leader said, or as this one computed leading. In sparse
+    /// mode: every program is done with all below it.
     forget_watermark: Slot,
     /// A snapshot of this slot is durable here: every slot below it can be brought back without the journal.
     snapshot_watermark: Slot,
@@ -123,6 +129,7 @@ impl Replica {
             round_max: state.promised.round,
             acceptor,
             learner,
+            instances: None,
             catch_up: CatchUp::default(),
             election: Election::new(&config),
             role: RoleState::Follower,
@@ -147,7 +154,8 @@ impl Replica {
             "a message to {to} reached {}",
             self.config.me
         );
-        if !self.configuration.members().any(|member| member == from) {
+        let is_member = self.configuration.members().any(|member| member == from);
+        if !is_member || !self.understands(&message) {
             return;
         }
         match message {
@@ -179,6 +187,7 @@ impl Replica {
                 self.note_forgotten(from, trimmed_watermark);
                 let part = crate::proposer::PromisePart {
                     incarnation,
+                    sending: 0,
                     part,
                     parts,
                     accepted,
@@ -241,6 +250,46 @@ impl Replica {
                 nonce,
                 read_watermark,
             } => self.handle_read_answer(nonce, read_watermark),
+            Message::PrepareInstances {
+                ballot,
+                min,
+                chosen,
+            } => self.handle_prepare_instances(from, ballot, min, &chosen),
+            Message::PromiseInstances {
+                ballot,
+                incarnation,
+                sending,
+                part,
+                parts,
+                min,
+                chosen,
+                accepted,
+            } => {
+                let part = crate::proposer::PromisePart {
+                    incarnation,
+                    sending,
+                    part,
+                    parts,
+                    accepted,
+                    chosen_watermark: min,
+                };
+                self.handle_promise_instances(from, ballot, chosen, part);
+            }
+            Message::EchoInstances {
+                ballot,
+                nonce,
+                incarnation,
+                done_watermark,
+                learned,
+            } => {
+                let echo = (ballot, nonce, incarnation, done_watermark);
+                self.handle_echo_instances(from, echo, &learned);
+            }
+            Message::ForwardInstance { slot, command } => {
+                self.handle_forward_instance(from, slot, command);
+            }
+            Message::ChosenInstance { slot, command } => self.handle_chosen_instance(slot, command),
+            Message::ForgottenInstances { min } => self.forget_below(min),
         }
     }
 
@@ -249,6 +298,7 @@ impl Replica {
         self.now += 1;
         self.tick_election();
         self.tick_leading();
+        self.tick_instances();
         self.ask_to_catch_up();
     }
 
@@ -319,8 +369,13 @@ impl Replica {
         self.ask_to_read();
         self.begin_read_round();
         self.tell_watermark();
-        let chosen = self.learner.take_deliverable();
-        self.forget();
+        let chosen = match &mut self.instances {
+            None => self.learner.take_deliverable(),
+            Some(instances) => instances.take_news(),
+        };
+        if self.instances.is_none() {
+            self.forget();
+        }
         let persist = self.take_persist();
         self.confirm_accepted(persist.is_some());
         let pending = std::mem::take(&mut self.pending);
@@ -396,12 +451,18 @@ impl Replica {
         let state = DurableState {
             promised: self.acceptor.promised(),
             chosen_watermark: self.learner.chosen_watermark(),
-            // A snapshot lets this replica forget more than all can replay, and the other way round for one that lags.
-            forget_watermark: self.forget_watermark.min(self.learner.trimmed_watermark()),
+            forget_watermark: match &self.instances {
+                // A snapshot lets this replica forget more than all can replay, and the other way round for one that
+                // lags.
+                None => self.forget_watermark.min(self.learner.trimmed_watermark()),
+                Some(_) => self.forget_watermark,
+            },
         };
         let records = std::mem::take(&mut self.pending.records);
-        let overdue = state.chosen_watermark > self.persisted.chosen_watermark
-            && self.now >= self.persisted_tick + self.config.watermark_ticks;
+        let forgets_more =
+            self.instances.is_some() && state.forget_watermark > self.persisted.forget_watermark;
+        let moved = state.chosen_watermark > self.persisted.chosen_watermark || forgets_more;
+        let overdue = moved && self.now >= self.persisted_tick + self.config.watermark_ticks;
         if records.is_empty() && state.promised == self.persisted.promised && !overdue {
             return None;
         }
@@ -423,7 +484,7 @@ impl Replica {
                     ballot,
                     incarnation: self.config.incarnation,
                     slots,
-                    durable_watermark: self.persisted.chosen_watermark,
+                    durable_watermark: self.reported_watermark(),
                 },
             });
             if persisted {
@@ -431,6 +492,15 @@ impl Replica {
             }
         } else if persisted || !slots.is_empty() {
             self.note_own_write(ballot, slots);
+        }
+    }
+
+    /// What this replica reports of itself, once what was handed to the journal is durable: up to where that can replay,
+    /// or in sparse mode up to where its program is done.
+    fn reported_watermark(&self) -> Slot {
+        match &self.instances {
+            None => self.persisted.chosen_watermark,
+            Some(_) => self.durable_watermark,
         }
     }
 
@@ -443,7 +513,7 @@ impl Replica {
                 ballot,
                 incarnation: self.config.incarnation,
                 slots,
-                durable_watermark: self.persisted.chosen_watermark,
+                durable_watermark: self.reported_watermark(),
             },
         });
     }

@@ -95,9 +95,11 @@ impl Replica {
             .forget_surplus(below(self.snapshot_watermark), self.config.kept_bytes_max);
     }
 
-    /// `from` says what it has forgotten; that matters if it is what this replica lacks.
+    /// `from` says what it has forgotten; that matters if it is what this replica lacks. Instances have no snapshots: what
+    /// is forgotten there nobody needs.
     pub(super) fn note_forgotten(&mut self, from: ReplicaId, trimmed_watermark: Slot) {
-        if from != self.config.me && trimmed_watermark > self.learner.chosen_watermark() {
+        let is_news = self.instances.is_none() && from != self.config.me;
+        if is_news && trimmed_watermark > self.learner.chosen_watermark() {
             self.catch_up.forgot(from, trimmed_watermark, self.now);
         }
     }

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) kept_bytes_max: usize,
     /// Whether leaders are doubted after a few ticks, so that there are many elections and several leaders at a time.
     pub(crate) hasty: bool,
+    /// Whether slots are instances of their own (RULES R20).
+    pub(crate) sparse: bool,
     /// Makes one cluster's random times differ from another's.
     pub(crate) seed: u64,
 }
@@ -38,6 +40,7 @@ impl Settings {
             in_flight_bytes_max: 8 << 20,
             kept_bytes_max: 16 << 20,
             hasty: false,
+            sparse: false,
             seed: 0,
         }
     }
@@ -92,6 +95,8 @@ pub(crate) struct Node {
     waiting: VecDeque<(usize, Envelope)>,
     /// What this life, and what its journal replayed, has handed over to be applied.
     pub(crate) applied: Vec<Command>,
+    /// The same in sparse mode: what is known of each instance, forgotten ones included.
+    pub(crate) decided: BTreeMap<Slot, Command>,
 }
 
 impl Cluster {
@@ -109,6 +114,7 @@ impl Cluster {
                 disk_is_slow: false,
                 waiting: VecDeque::new(),
                 applied: Vec::new(),
+                decided: BTreeMap::new(),
             })
             .collect();
         let mut cluster = Self {
@@ -231,7 +237,12 @@ impl Cluster {
             || Configuration::founded(&founders),
             |snapshot| snapshot.configuration.clone(),
         );
-        node.replica = Some(Replica::new(config, configuration, recovered));
+        let start = if settings.sparse {
+            Replica::sparse
+        } else {
+            Replica::new
+        };
+        node.replica = Some(start(config, configuration, recovered));
         self.drain(id);
     }
 
@@ -306,7 +317,12 @@ impl Cluster {
                 return;
             };
             let output = replica.take_output();
-            node.take_in(output, &mut self.network, &mut self.events);
+            node.take_in(
+                output,
+                self.settings.sparse,
+                &mut self.network,
+                &mut self.events,
+            );
             let mut own_votes = 0;
             while let Some(envelope) = node.take_durable() {
                 if envelope.to == id {
@@ -327,7 +343,13 @@ impl Cluster {
 
 impl Node {
     /// Does what one output says, in the order of the contract.
-    fn take_in(&mut self, output: Output, network: &mut Vec<Envelope>, events: &mut Vec<Event>) {
+    fn take_in(
+        &mut self,
+        output: Output,
+        sparse: bool,
+        network: &mut Vec<Envelope>,
+        events: &mut Vec<Event>,
+    ) {
         let id = self.id;
         self.journal.extend(output.persist);
         if !self.disk_is_slow {
@@ -346,6 +368,15 @@ impl Node {
             self.waiting.push_back((self.journal.len(), envelope));
         }
         for (slot, command) in output.chosen {
+            if sparse {
+                let known = self.decided.insert(slot, command.clone());
+                assert!(
+                    known.as_ref().is_none_or(|known| *known == command),
+                    "{id} learns {command} in slot {slot}, and knew {known:?}"
+                );
+                events.push(Event::Applied(id, slot, command));
+                continue;
+            }
             assert!(
                 slot == Slot(self.applied.len() as u64),
                 "{id} applies slot {slot} after {} others",

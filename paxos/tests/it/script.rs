@@ -1,13 +1,16 @@
 //! The language of the golden scripts: one command a line, what happened as text.
 //!
 //! ```text
-//! cluster 3 [window=4] [bytes=40] [kept=40]   founded, everybody up, every disk quick
+//! cluster 3 [window=4] [bytes=40] [kept=40] [sparse]   founded, everybody up, every disk quick; `sparse`: every slot
+//!                                     is an instance of its own
 //! elect r0                            r0's clock alone runs, everything is delivered, until r0 leads
 //! tick r0 5 | tick all 5              time passes; nothing is delivered
 //! wait r0 30                          time passes for r0, and what it sends meanwhile is lost
 //! run 30                              time passes for all, and everything is delivered
 //! settle                              everything is delivered, and what is sent because of it
 //! propose r0 x y                      commands at the leader
+//! start r0 7 x                        in sparse mode, r0 begins agreement on instance 7
+//! done r0 7                           in sparse mode, r0's program needs nothing up to 7
 //! rejoin r0 r2                        proposes that r2 votes in its present incarnation
 //! read r1 7                           a linearizable read with ticket 7
 //! hurry r0 r1                         r1 waits for an outcome
@@ -115,6 +118,15 @@ impl Script {
             ("settle", []) => cluster.settle(),
             ("propose", [who, commands @ ..]) => {
                 return propose(cluster, replica(who)?, commands);
+            }
+            ("start", [who, slot, command]) => {
+                let (slot, command) = (Slot(number(slot)?), word(command));
+                let started = cluster.turn(replica(who)?, |peer| peer.propose_at(slot, command));
+                return Ok(refusal(started.map(|result| result.map(|()| slot))));
+            }
+            ("done", [who, slot]) => {
+                let watermark = Slot(number(slot)?).next();
+                cluster.turn(replica(who)?, |peer| peer.done(watermark));
             }
             ("rejoin", [who, whom]) => {
                 let (replica, incarnation) =
@@ -309,6 +321,10 @@ fn settings(arguments: &[&str]) -> Result<Settings, String> {
     let mut settings =
         Settings::of(u8::try_from(number(count)?).map_err(|error| error.to_string())?);
     for option in options {
+        if *option == "sparse" {
+            settings.sparse = true;
+            continue;
+        }
         match option.split_once('=') {
             Some(("window", window)) => settings.window = number(window)?,
             Some(("bytes", bytes)) => {
@@ -379,12 +395,16 @@ pub(crate) fn show(cluster: &Cluster, id: ReplicaId) -> String {
         Role::Candidate => "candidate",
         Role::Leader => "leader",
     };
-    let mut text = format!(
-        "{id} {role} promised={} chosen<{} journal<{}",
-        replica.promised(),
-        replica.chosen_watermark(),
-        node.replayable()
-    );
+    let mut text = format!("{id} {role} promised={}", replica.promised());
+    let _ = if cluster.settings.sparse {
+        let max = replica
+            .max()
+            .map_or_else(|| "none".to_owned(), |max| max.to_string());
+        write!(text, " min={} max={max}", replica.min())
+    } else {
+        let chosen = replica.chosen_watermark();
+        write!(text, " chosen<{chosen} journal<{}", node.replayable())
+    };
     let mut also = |what: &str| text.push_str(what);
     if let Some(leader) = replica.leader().filter(|leader| *leader != id) {
         also(&format!(" leader={leader}"));

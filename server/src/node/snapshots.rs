@@ -146,7 +146,7 @@ impl Snapshots {
             let taken = taken.as_ref().filter(|taken| taken.slot == *slot);
             taken
                 .map(|taken| taken.written)
-                .or(known.map(|known| known.1))
+                .or_else(|| known.map(|known| known.1))
                 .unwrap_or_default()
         };
         self.kept = slots

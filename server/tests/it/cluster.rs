@@ -65,6 +65,7 @@ impl Cluster {
         command
             .args(["--id", &id.to_string(), "--members", &self.members()])
             .args(["--tcp", &self.client_address(id).to_string()])
+            .args(["--udp", &self.datagram_address(id).to_string()])
             .arg("--data")
             .arg(self.data(id))
             .arg("--log-file")
@@ -107,6 +108,11 @@ impl Cluster {
     /// Where clients connect.
     pub(crate) fn client_address(&self, id: usize) -> SocketAddr {
         self.client_ports[id].address
+    }
+
+    /// Where clients send datagrams: the port of the same number, which nobody else has a reason to take.
+    pub(crate) fn datagram_address(&self, id: usize) -> SocketAddr {
+        self.client_address(id)
     }
 
     /// Where the other replicas connect.
@@ -232,6 +238,8 @@ pub(crate) fn server_command() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KVPAXOS_")) {
         command.env_remove(name);
     }
+    // Servers that a test starts beside a cluster must not meet at the ordinary port.
+    command.env("KVPAXOS_UDP", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }

@@ -27,6 +27,7 @@ pub(crate) struct Outcome {
     pub(crate) errors: Vec<String>,
     /// The longest time in which none of the clients had an answer.
     pub(crate) longest_gap: Duration,
+    prefix: &'static str,
     fates: Vec<Vec<Fate>>,
 }
 
@@ -41,11 +42,21 @@ enum Fate {
 impl Load {
     /// Starts so many clients.
     pub(crate) fn start(options: ClientOptions, clients: usize) -> Self {
+        Self::start_under("load", options, clients)
+    }
+
+    /// Starts so many clients, whose keys begin with `prefix`, so that another load beside this one has its own.
+    pub(crate) fn start_under(
+        prefix: &'static str,
+        options: ClientOptions,
+        clients: usize,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let mut appenders = Appenders {
             fleet: Fleet::new(options, clients).unwrap(),
             outcome: Outcome {
+                prefix,
                 answered: 0,
                 errors: Vec::new(),
                 longest_gap: Duration::ZERO,
@@ -102,7 +113,7 @@ impl Outcome {
     /// and all in the order in which they were asked for.
     pub(crate) fn assert_all_there(&self, reader: &mut Client) {
         for (client, fates) in self.fates.iter().enumerate() {
-            let found = reader.get(&key(client)).unwrap();
+            let found = reader.get(&key(self.prefix, client)).unwrap();
             let value = found.map(|found| found.value).unwrap_or_default();
             let tags = tags_of(client, &value);
             assert!(
@@ -122,8 +133,8 @@ impl Outcome {
 }
 
 /// The key of a client.
-fn key(client: usize) -> Vec<u8> {
-    format!("load/{client}").into_bytes()
+fn key(prefix: &str, client: usize) -> Vec<u8> {
+    format!("{prefix}/{client}").into_bytes()
 }
 
 /// The numbers of the tags in the value of a client's key.
@@ -163,7 +174,7 @@ impl Appenders {
     fn submit(&mut self, client: usize) {
         let number = self.outcome.fates[client].len();
         let operation = Operation::Append {
-            key: key(client),
+            key: key(self.outcome.prefix, client),
             value: format!("c{client}.{number};").into_bytes(),
         };
         self.fleet.submit(client, operation);

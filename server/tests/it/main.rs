@@ -5,11 +5,19 @@ mod cluster;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_faults;
+#[cfg(test)]
 mod cluster_junk;
+#[cfg(test)]
+mod cluster_junk_datagrams;
 #[cfg(test)]
 mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
+#[cfg(test)]
+mod datagram_exchange;
+#[cfg(test)]
+mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
@@ -29,7 +37,11 @@ mod peers_links;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod raw_client;
+#[cfg(test)]
+mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]

@@ -50,6 +50,8 @@ impl Cluster {
             replica: ReplicaId(id),
             members: self.members.clone(),
             client_address: "127.0.0.1:0".into(),
+            datagram_address: None,
+            datagram_bytes_max: 1_200,
             peer_address: None,
             data: self.directory.path().join(id.to_string()),
             workers: 2,
@@ -64,6 +66,7 @@ impl Cluster {
         let place = usize::from(id);
         let listeners = Listeners {
             clients: port(),
+            datagrams: None,
             peers: Some(self.peer_ports[place].try_clone().unwrap()),
         };
         let fatal = Fatal::new(|why| panic!("{why}"));
@@ -295,6 +298,7 @@ fn refusal(config: &Config, listeners: Listeners) -> String {
 fn listeners() -> Listeners {
     Listeners {
         clients: port(),
+        datagrams: None,
         peers: Some(port()),
     }
 }
