@@ -59,13 +59,13 @@ impl JournalThread {
         fatal: Fatal,
     ) -> io::Result<Self> {
         let (work, waiting) = crossbeam_channel::unbounded();
-        let chores = start_helper(Arc::clone(&disk), work.clone())?;
+        let helper = Helper::start(Arc::clone(&disk), work.clone())?;
         let writer = Writer {
             journal,
             disk,
             waiting,
             replica_thread,
-            chores,
+            helper,
             work_done: 0,
             finishing: false,
             order_at: Instant::now(),
@@ -114,7 +114,7 @@ struct Writer {
     disk: Arc<dyn Disk>,
     waiting: Receiver<Work>,
     replica_thread: Mailbox<Event>,
-    chores: Sender<Chore>,
+    helper: Helper,
     /// Pieces of work that are appended.
     work_done: u64,
     finishing: bool,
@@ -122,6 +122,12 @@ struct Writer {
     order_at: Instant,
     /// What snapshots cover.
     trim_below: Slot,
+}
+
+/// Makes and removes files for segments.
+struct Helper {
+    chores: Sender<Chore>,
+    thread: JoinHandle<()>,
 }
 
 /// What the helper does.
@@ -224,7 +230,7 @@ impl Writer {
         }
         if let Some(order) = self.journal.order_spare() {
             // The helper takes orders for as long as this thread lives.
-            let _ = self.chores.send(Chore::Make(order));
+            let _ = self.helper.chores.send(Chore::Make(order));
         }
     }
 
@@ -233,7 +239,7 @@ impl Writer {
         match self.journal.trim_below(self.trim_below) {
             Ok(trimmed) if trimmed.is_empty() => {}
             Ok(trimmed) => {
-                let _ = self.chores.send(Chore::Remove(trimmed));
+                let _ = self.helper.chores.send(Chore::Remove(trimmed));
             }
             Err(JournalError::DiskFull { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -259,24 +265,23 @@ impl Writer {
 
     fn finish(mut self) -> Result<(), WriteError> {
         match self.journal.seal() {
-            Ok(()) | Err(JournalError::DiskFull { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.helper.finish();
+        Ok(())
     }
 }
 
-/// Makes and removes files for segments until the journal thread ends.
-fn start_helper(disk: Arc<dyn Disk>, made: Sender<Work>) -> io::Result<Sender<Chore>> {
-    let (chores, taken) = crossbeam_channel::unbounded();
-    thread::Builder::new()
-        .name("segments".to_owned())
-        .spawn(move || {
+impl Helper {
+    fn start(disk: Arc<dyn Disk>, made: Sender<Work>) -> io::Result<Self> {
+        let (chores, taken) = crossbeam_channel::unbounded();
+        let work = move || {
             while let Ok(chore) = taken.recv() {
                 match chore {
                     Chore::Make(order) => {
-                        if made.send(Work::Spare(order.make(&*disk))).is_err() {
-                            return;
-                        }
+                        // When the journal thread is gone, the next start removes the file.
+                        let _ = made.send(Work::Spare(order.make(&*disk)));
                     }
                     Chore::Remove(trimmed) => {
                         if let Err(error) = trimmed.remove(&*disk) {
@@ -285,8 +290,20 @@ fn start_helper(disk: Arc<dyn Disk>, made: Sender<Work>) -> io::Result<Sender<Ch
                     }
                 }
             }
-        })?;
-    Ok(chores)
+        };
+        let thread = thread::Builder::new()
+            .name("segments".to_owned())
+            .spawn(work)?;
+        Ok(Self { chores, thread })
+    }
+
+    /// Waits for what is under way: whoever opens the directory next must find it unused.
+    fn finish(self) {
+        drop(self.chores);
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }
 
 /// A journal that had nothing to do for so long is sealed. Short, because a flipped bit in an unsealed last batch makes

@@ -44,17 +44,11 @@ impl SnapshotThread {
         fatal: Fatal,
     ) -> io::Result<Self> {
         let (steps, waiting) = crossbeam_channel::unbounded();
-        let work = move || {
-            run(
-                &waiting,
-                SnapshotWork::new(disk, kept),
-                &replica_thread,
-                &fatal,
-            );
-        };
+        let work = SnapshotWork::new(disk, kept);
+        let run = move || run(&waiting, work, &replica_thread, &fatal);
         let thread = thread::Builder::new()
             .name("snapshots".to_owned())
-            .spawn(work)?;
+            .spawn(run)?;
         Ok(Self { steps, thread })
     }
 

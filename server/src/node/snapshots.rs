@@ -6,6 +6,12 @@
 //!
 //! The log is trimmed below the *older* of two snapshots, so that the older one and the log make the same state if the
 //! newest turns out to be damaged. In an idle replica both become snapshots of the same slot.
+//!
+//! # How much disk a replica takes
+//! With G, the growth that causes a snapshot (16 MiB, or twice the state if that is more): the log since the older snapshot
+//! is at most 2 G and what is written while two snapshots are; it begins and ends within segments, and the next segment is
+//! there beside it, so that three segments (of 16 MiB) are not full; and there are two snapshots and the one that is being
+//! written. A store of little data therefore takes less than 6 times 16 MiB, whatever is written to it.
 
 use log::{info, warn};
 use paxos::{Record, Replica, Slot};

@@ -32,6 +32,8 @@ pub(super) struct SimReplica {
     pub(super) disk_stalls_until: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
     pub(super) accepted: BTreeMap<Slot, Command>,
+    /// The snapshot that rotted.
+    rotten: Option<String>,
 }
 
 /// What dies with a crash.
@@ -89,11 +91,17 @@ impl SimReplica {
             deaf_until: 0,
             disk_stalls_until: 0,
             accepted: BTreeMap::new(),
+            rotten: None,
         }
     }
 
     /// Starts the process on what is on the disk.
-    pub(super) fn start(&mut self, start: &Start, random: &mut Random) -> Result<(), String> {
+    pub(super) fn start(
+        &mut self,
+        start: &Start,
+        random: &mut Random,
+        rot: &mut Random,
+    ) -> Result<(), String> {
         assert!(self.process.is_none(), "{} is started twice", self.id);
         let cluster = ClusterSettings {
             window: 8,
@@ -110,7 +118,7 @@ impl SimReplica {
             },
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let loaded = self.load_snapshot()?;
+        let loaded = self.load_snapshot(rot)?;
         let kept_slots = loaded.kept_slots();
         let mut recovery = Recovery::with_snapshots(cluster, loaded.restored, &kept_slots);
         let mut batches = Vec::new();
@@ -169,18 +177,34 @@ impl SimReplica {
         Ok(())
     }
 
-    /// The newest whole snapshot: a crash spoils none that counts.
-    fn load_snapshot(&self) -> Result<Loaded, String> {
+    /// The newest whole snapshot. A crash spoils none that counts; sometimes the newest of two rots.
+    fn load_snapshot(&mut self, rot: &mut Random) -> Result<Loaded, String> {
         let identity = Identity::load(&self.disk).ok().flatten();
         let Some(founding) = identity.and_then(|identity| identity.founding) else {
             return Ok(Loaded::default());
         };
-        let loaded =
-            snapshot::load(&self.disk, founding.cluster).map_err(|error| error.to_string())?;
-        match loaded.damage.first() {
-            Some(damage) => Err(format!("{}: {damage}", self.id)),
-            None => Ok(loaded),
+        let disk = self.disk.clone();
+        let load = || snapshot::load(&disk, founding.cluster).map_err(|error| error.to_string());
+        let loaded = load()?;
+        if let Some(damage) = loaded.damage.first() {
+            let rotten = self.rotten.as_deref();
+            if !rotten.is_some_and(|rotten| damage.starts_with(rotten)) {
+                return Err(format!("{}: {damage}", self.id));
+            }
         }
+        let newest = self
+            .disk
+            .names()
+            .into_iter()
+            .filter(|name| snapshot::is_snapshot_name(name))
+            .max();
+        let Some(newest) = newest.filter(|_| loaded.kept.len() == 2 && rot.chance(100)) else {
+            return Ok(loaded);
+        };
+        let bits = 8 * self.disk.content(&newest).len() as u64;
+        self.disk.flip_bit(&newest, rot.between(0, bits) as usize);
+        self.rotten = Some(newest);
+        load()
     }
 
     /// Whether the disk says to which cluster it belongs: a cluster is founded once all its members were there.
@@ -305,7 +329,7 @@ impl Process {
                 || matches!(step, Some(SnapshotStep::Begin { .. })),
             "a step is handed out before the last was done"
         );
-        self.snapshot_step = step.or(self.snapshot_step.take());
+        self.snapshot_step = step.or_else(|| self.snapshot_step.take());
         is_new
     }
 

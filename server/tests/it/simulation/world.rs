@@ -327,7 +327,7 @@ impl World {
 
     fn start_replica(&mut self, replica: usize) -> Result<(), String> {
         let start = self.start.clone();
-        self.replicas[replica].start(&start, &mut self.random)?;
+        self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
         let life = self.replicas[replica].life;
         self.trace(|| format!("r{replica} starts"));
         let first = self.random.between(0, TICK_US);
