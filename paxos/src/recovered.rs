@@ -25,9 +25,9 @@ pub struct Recovered {
     /// The slot of the snapshot with which the replica starts: every slot below it is chosen and applied.
     pub(crate) snapshot_slot: Slot,
     /// The journal has the log from here to the snapshot; equal to it if that is not known.
-    pub(crate) log_slot: Slot,
+    log_slot: Slot,
     /// The newest record of each slot between the two.
-    pub(crate) below_snapshot: BTreeMap<Slot, Command>,
+    below_snapshot: BTreeMap<Slot, Command>,
 }
 
 impl Recovered {
@@ -115,6 +115,14 @@ impl Recovered {
     #[must_use]
     pub fn chosen_watermark(&self) -> Slot {
         self.state.chosen_watermark
+    }
+
+    /// With the small part of the durable state alone.
+    pub(crate) fn of_state(state: DurableState) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
     }
 
     /// The slot of the snapshot with which the replica starts.

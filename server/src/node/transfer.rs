@@ -169,7 +169,10 @@ impl Receiving {
     /// Another peer is asked for the rest, if there is another.
     fn turn_to_next(&mut self, peers: &[ReplicaId]) {
         let next = peers.iter().find(|peer| **peer > self.source);
-        self.source = next.or(peers.first()).copied().unwrap_or(self.source);
+        self.source = next
+            .or_else(|| peers.first())
+            .copied()
+            .unwrap_or(self.source);
         self.unanswered = 0;
         self.waits = 0;
     }
