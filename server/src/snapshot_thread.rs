@@ -185,7 +185,19 @@ impl SnapshotWork {
             Some(incoming) => incoming,
             None => Incoming::open(Arc::clone(&self.disk), slot)?,
         };
+        if let Some(newest) = self.kept.last().filter(|newest| newest.slot >= slot) {
+            // The log between an older snapshot and the own ones may be trimmed: it may not take their place.
+            let newest = newest.slot;
+            incoming.give_up();
+            return Ok(TransferProgress::Failed(format!(
+                "a snapshot of slot {newest} is here already"
+            )));
+        }
         let restored = incoming.finish(cluster, &mut self.kept)?;
+        // One of the state before, finished later, would stand beside it as if the log between the two were here.
+        if let Some(writer) = self.writer.take() {
+            writer.give_up();
+        }
         Ok(TransferProgress::Received {
             restored: Box::new(restored),
             kept: self.kept.iter().map(|kept| kept.slot).collect(),

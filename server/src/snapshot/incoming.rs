@@ -108,9 +108,7 @@ impl Incoming {
         };
         match restore(&*self.disk, &received, cluster) {
             Ok(restored) => {
-                let mut alone = Vec::new();
-                files::keep(&*self.disk, &self.name, self.slot, &mut alone)?;
-                *kept = alone;
+                files::keep_received(&*self.disk, &self.name, self.slot, kept)?;
                 Ok(restored)
             }
             Err(error @ SnapshotError::Disk { .. }) => Err(error),

@@ -79,8 +79,7 @@ pub fn load(disk: &dyn Disk, cluster: u64) -> Result<Loaded, SnapshotError> {
             Err(error) => return Err(error),
         }
     }
-    let surplus = loaded.kept.len().saturating_sub(files::KEPT_MAX);
-    loaded.kept.drain(..surplus);
+    files::drop_surplus(&mut loaded.kept);
     Ok(loaded)
 }
 
