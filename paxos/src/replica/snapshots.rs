@@ -80,6 +80,12 @@ impl Replica {
         self.learner.trimmed_watermark()
     }
 
+    /// Every slot below this can be replayed from this replica's own disk.
+    #[must_use]
+    pub fn durable_watermark(&self) -> Slot {
+        self.durable_watermark
+    }
+
     /// What the log in memory takes, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {

@@ -311,9 +311,23 @@ impl Node {
         else {
             return;
         };
-        taking.is_due = false;
-        let piece = self.state.snapshot_step(PIECE_BYTES_MAX);
-        self.out.snapshot = Some(piece.map_or(SnapshotStep::Finish, SnapshotStep::Piece));
+        let slot = taking.slot;
+        let step = match self.state.snapshot_step(PIECE_BYTES_MAX) {
+            Some(piece) => SnapshotStep::Piece(piece),
+            None if self.replays_below(slot) => SnapshotStep::Finish,
+            None => return,
+        };
+        if let Some(taking) = &mut self.snapshots.taking {
+            taking.is_due = false;
+        }
+        self.out.snapshot = Some(step);
+    }
+
+    /// Whether the journal holds the log below `slot` for certain. A snapshot counts no earlier: if it turned out to be
+    /// damaged, the older one and the log must make the same state.
+    fn replays_below(&self, slot: Slot) -> bool {
+        self.replica()
+            .is_some_and(|replica| replica.durable_watermark() >= slot)
     }
 }
 

@@ -32,6 +32,9 @@ pub(super) struct SimReplica {
     pub(super) disk_stalls_until: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
     pub(super) accepted: BTreeMap<Slot, Command>,
+    /// The last snapshot that came from another replica. Only the newer one is of use then, because the log between an
+    /// older one and it is not here; it does not rot.
+    received: Option<Slot>,
     /// The snapshot that rotted.
     rotten: Option<String>,
 }
@@ -56,6 +59,7 @@ pub(super) struct Process {
     snapshot_step: Option<SnapshotStep>,
     /// What it wants done for snapshots that travel, in order.
     transfers: VecDeque<TransferStep>,
+    received: Option<Slot>,
     /// What the journal need not hold.
     trim_below: Slot,
 }
@@ -91,6 +95,7 @@ impl SimReplica {
             deaf_until: 0,
             disk_stalls_until: 0,
             accepted: BTreeMap::new(),
+            received: None,
             rotten: None,
         }
     }
@@ -165,6 +170,7 @@ impl SimReplica {
             snapshots: SnapshotWork::new(Arc::clone(&disk), loaded.kept),
             snapshot_step: None,
             transfers: VecDeque::new(),
+            received: None,
             trim_below: Slot(0),
             disk,
             waiting: Vec::new(),
@@ -198,7 +204,9 @@ impl SimReplica {
             .into_iter()
             .filter(|name| snapshot::is_snapshot_name(name))
             .max();
-        let Some(newest) = newest.filter(|_| loaded.kept.len() == 2 && rot.chance(100)) else {
+        let is_received = loaded.kept_slots().last().copied() == self.received;
+        let may_rot = loaded.kept.len() == 2 && !is_received;
+        let Some(newest) = newest.filter(|_| may_rot && rot.chance(100)) else {
             return Ok(loaded);
         };
         let bits = 8 * self.disk.content(&newest).len() as u64;
@@ -218,6 +226,7 @@ impl SimReplica {
         let Some(mut process) = self.process.take() else {
             return;
         };
+        self.received = process.received.or(self.received);
         if let Some(works) = process.syncing.take().filter(|_| random.chance(700)) {
             self.disk.plan(random.between(0, 3), Fault::Stop);
             let _ = process.write(works);
@@ -349,6 +358,11 @@ impl Process {
     /// Takes up what is to be done for snapshots that travel; says how many steps there are.
     pub(super) fn begin_transfers(&mut self, steps: Vec<TransferStep>) -> usize {
         let count = steps.len();
+        for step in &steps {
+            if let TransferStep::Finish { slot, .. } = step {
+                self.received = Some(*slot);
+            }
+        }
         self.transfers.extend(steps);
         count
     }
