@@ -9,7 +9,7 @@ use kvpaxos_server::node::ConnectionId;
 use kvpaxos_server::peers::PeerMessage;
 use paxos::{Message, ReplicaId, Slot};
 
-use super::bugs::Bug;
+use super::bugs::{Bug, hide_what_is_forgotten, spoil_snapshot};
 use super::checker::check_key;
 use super::client::SimClient;
 use super::faults::{Faults, Links, MS};
@@ -384,7 +384,8 @@ impl World {
                 .as_mut()
                 .expect("it is running");
             process.hand(output.identity, persist);
-            if process.begin_snapshot_step(output.snapshot, output.trim_below) {
+            let (step, trim_below) = spoil_snapshot(self.bug, output.snapshot, output.trim_below);
+            if process.begin_snapshot_step(step, trim_below) {
                 let delay = self.snapshot_random.between(50, 20 * MS);
                 self.schedule(delay, Event::Snapshot { replica, life });
             }
@@ -552,6 +553,7 @@ impl World {
             Some(Bug::WatermarkAcrossBallots) => self.believe_watermark(from, to, &message),
             Some(Bug::EchoReused) => self.renew_echo(to, &mut message),
             Some(Bug::PromiseWithoutAccepted) => forget_accepted(&mut message),
+            Some(Bug::PromiseBelowTrimPoint) => hide_what_is_forgotten(&mut message),
             Some(Bug::LowerBallotAccepted) => self.raise_ballot(to, &mut from, &mut message),
             _ => {}
         }
