@@ -242,14 +242,14 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
     };
     let founding = founding(config, disk)?;
     let cluster = cluster_settings(config, founding.as_ref())?;
-    let loaded = load_snapshot(config, disk, founding.as_ref())?;
+    let mut loaded = load_snapshot(config, disk, founding.as_ref())?;
     let settings = StorageSettings {
         replica: config.replica,
         members: member_ids(config),
         journal: JournalSettings::default(),
     };
     let kept_slots = loaded.kept_slots();
-    let mut recovery = Recovery::with_snapshots(cluster, loaded.restored, &kept_slots);
+    let mut recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
     let base = recovery.applied();
     let mut replay = |state, records| recovery.batch(state, records);
     let storage = Storage::open_above(base, disk, &settings, &mut rand::random, &mut replay)
@@ -259,6 +259,10 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
     }
     if let Some(damage) = &storage.damage {
         log::error!("{damage}");
+        // What was read before the damage was found is no part of the journal that begins: this replica learns afresh,
+        // from its snapshot on if it has one.
+        loaded = load_snapshot(config, disk, founding.as_ref())?;
+        recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
     }
     log::info!("the files are those of {}", storage.identity);
     Ok(Opened {
