@@ -18,6 +18,7 @@ pub mod replica_thread;
 pub mod server;
 pub mod signboard;
 pub mod snapshot;
+pub mod snapshot_thread;
 pub mod ticker;
 pub mod udp;
 pub mod workers;

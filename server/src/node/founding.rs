@@ -120,6 +120,9 @@ impl Founding {
             }
             PeerMessage::Agreement(_)
             | PeerMessage::Forward { .. }
+            | PeerMessage::SnapshotRequest { .. }
+            | PeerMessage::SnapshotPiece { .. }
+            | PeerMessage::SnapshotPending
             | PeerMessage::RejoinRequest { .. }
             | PeerMessage::RejoinQuery { .. } => FoundingStep::Wait,
         }
@@ -236,6 +239,9 @@ pub(crate) fn answer_unfounded(
         PeerMessage::Founded { .. }
         | PeerMessage::Agreement(_)
         | PeerMessage::Forward { .. }
+        | PeerMessage::SnapshotRequest { .. }
+        | PeerMessage::SnapshotPiece { .. }
+        | PeerMessage::SnapshotPending
         | PeerMessage::RejoinRequest { .. }
         | PeerMessage::RejoinQuery { .. } => return,
     };

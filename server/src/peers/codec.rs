@@ -50,6 +50,15 @@ impl PeerFrame {
             let message = PeerMessage::Forward { requests };
             return Ok(Self { rests_on, message });
         }
+        if kind == SNAPSHOT_PIECE {
+            let message = PeerMessage::SnapshotPiece {
+                slot: Field::take(&mut fields, "slot")?,
+                total_bytes: Field::take(&mut fields, "total_bytes")?,
+                offset: Field::take(&mut fields, "offset")?,
+                bytes: fields.rest().to_vec(),
+            };
+            return Ok(Self { rests_on, message });
+        }
         let message = take_message(kind, &mut fields)?;
         fields.end()?;
         Ok(Self { rests_on, message })
@@ -78,6 +87,29 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
             nonce.put(out);
             record.put(out);
         }
+        PeerMessage::SnapshotRequest {
+            from_slot,
+            slot,
+            offset,
+        } => {
+            put_head(out, SNAPSHOT_REQUEST, rests_on);
+            from_slot.put(out);
+            slot.put(out);
+            offset.put(out);
+        }
+        PeerMessage::SnapshotPiece {
+            slot,
+            total_bytes,
+            offset,
+            bytes,
+        } => {
+            put_head(out, SNAPSHOT_PIECE, rests_on);
+            slot.put(out);
+            total_bytes.put(out);
+            offset.put(out);
+            out.extend_from_slice(bytes);
+        }
+        PeerMessage::SnapshotPending => put_head(out, SNAPSHOT_PENDING, rests_on),
         PeerMessage::RejoinRequest { incarnation, nonce } => {
             put_head(out, REJOIN_REQUEST, rests_on);
             incarnation.put(out);
@@ -95,7 +127,7 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
 pub(super) enum Tail {
     /// A command, which the log and the frames to the other replicas share.
     Shared(Arc<[u8]>),
-    /// Requests that are forwarded.
+    /// Requests that are forwarded, or a piece of a snapshot.
     Owned(Vec<u8>),
 }
 
@@ -134,6 +166,9 @@ fn take_tail(message: &mut PeerMessage) -> Option<Tail> {
     let command = match message {
         PeerMessage::Forward { requests } if requests.len() >= TAIL_BYTES_MIN => {
             return Some(Tail::Owned(std::mem::take(requests)));
+        }
+        PeerMessage::SnapshotPiece { bytes, .. } if bytes.len() >= TAIL_BYTES_MIN => {
+            return Some(Tail::Owned(std::mem::take(bytes)));
         }
         PeerMessage::Agreement(
             Message::Accept { command, .. }
@@ -177,6 +212,9 @@ const FORWARD: u8 = 0x60;
 const FOUNDING_QUERY: u8 = 0x61;
 const FOUNDING_REPLY: u8 = 0x62;
 const FOUNDED: u8 = 0x63;
+const SNAPSHOT_REQUEST: u8 = 0x64;
+const SNAPSHOT_PIECE: u8 = 0x65;
+const SNAPSHOT_PENDING: u8 = 0x66;
 const REJOIN_REQUEST: u8 = 0x68;
 const REJOIN_QUERY: u8 = 0x69;
 
@@ -248,6 +286,12 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
             nonce: Field::take(fields, "nonce")?,
             record: Field::take(fields, "record")?,
         },
+        SNAPSHOT_REQUEST => PeerMessage::SnapshotRequest {
+            from_slot: Field::take(fields, "from_slot")?,
+            slot: Field::take(fields, "slot")?,
+            offset: Field::take(fields, "offset")?,
+        },
+        SNAPSHOT_PENDING => PeerMessage::SnapshotPending,
         REJOIN_REQUEST => PeerMessage::RejoinRequest {
             incarnation: Field::take(fields, "incarnation")?,
             nonce: Field::take(fields, "nonce")?,
