@@ -17,6 +17,8 @@ mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
 #[cfg(test)]
+mod cluster_snapshots;
+#[cfg(test)]
 mod datagram_exchange;
 #[cfg(test)]
 mod datagrams;
