@@ -19,6 +19,8 @@ mod cluster_load;
 #[cfg(test)]
 mod cluster_peer_faults;
 #[cfg(test)]
+mod cluster_snapshots;
+#[cfg(test)]
 mod cluster_stop;
 #[cfg(test)]
 mod cluster_unreliable;
