@@ -235,6 +235,13 @@ pub enum Message {
         /// The sender has forgotten every command below this slot.
         trimmed_watermark: Slot,
     },
+    /// From a leader that stops, to the follower that is furthest: lead in its place. The sender does nothing more in
+    /// `ballot`. The receiver prepares without asking who would follow, unless it knows of a higher ballot (RULES R26).
+    /// Nothing rests on it: one that comes late, twice or never costs an election at most.
+    TakeOver {
+        /// The ballot that is given up.
+        ballot: Ballot,
+    },
     /// A follower asks the leader up to which slot its waiting reads must have been applied.
     ReadQuery {
         /// Names the question; the answer repeats it.
@@ -292,10 +299,14 @@ pub enum Message {
         learned: Vec<Slot>,
     },
     /// Sparse mode: whoever begins an agreement asks the leader to propose the command. It is repeated until the
-    /// instance is chosen; where another command came first, that one stands.
+    /// instance is chosen; where another command came first, that one stands. One that does not hear the leader that
+    /// others hear asks all others instead.
     ForwardInstance {
         /// Where.
         slot: Slot,
+        /// Passed on to the leader by one that hears it, for one that does not. Not to be passed on again, so that it
+        /// goes in no circle.
+        relayed: bool,
         /// What.
         command: Command,
     },
@@ -402,6 +413,7 @@ impl fmt::Display for Message {
                 ballot,
                 chosen_watermark,
             } => write!(f, "Advance {ballot} chosen<{chosen_watermark}"),
+            Self::TakeOver { ballot } => write!(f, "TakeOver {ballot}"),
             Self::CatchUp { from_slot } => write!(f, "CatchUp from={from_slot}"),
             Self::Chosen {
                 from_slot,
@@ -457,8 +469,13 @@ impl fmt::Display for Message {
                 "EchoInstances {ballot} nonce={nonce} done<{done_watermark} learned=[{}]",
                 listed(learned)
             ),
-            Self::ForwardInstance { slot, command } => {
-                write!(f, "ForwardInstance slot={slot} {command}")
+            Self::ForwardInstance {
+                slot,
+                relayed,
+                command,
+            } => {
+                let how = if *relayed { " relayed" } else { "" };
+                write!(f, "ForwardInstance slot={slot} {command}{how}")
             }
             Self::ChosenInstance { slot, command } => {
                 write!(f, "ChosenInstance slot={slot} {command}")

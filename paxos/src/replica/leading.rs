@@ -440,7 +440,7 @@ impl Replica {
         }
     }
 
-    fn tell_watermark_to_all(&mut self) {
+    pub(super) fn tell_watermark_to_all(&mut self) {
         let chosen_watermark = self.learner.chosen_watermark();
         let RoleState::Leading(leading) = &mut self.role else {
             return;

@@ -9,6 +9,7 @@ mod electing;
 mod leading;
 mod snapshots;
 mod sparse;
+mod standing_down;
 
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
@@ -42,6 +43,8 @@ pub struct Replica {
     election: Election,
     role: RoleState,
     queries: ReadQueries,
+    /// The process is about to stop: this replica proposes nothing and does not come to lead (RULES R26).
+    stands_down: bool,
     /// Every slot below it can be replayed from this replica's own journal, for certain. In sparse mode: this replica's
     /// program is done with all below it.
     durable_watermark: Slot,
@@ -134,6 +137,7 @@ impl Replica {
             election: Election::new(&config),
             role: RoleState::Follower,
             queries: ReadQueries::new(config.seed),
+            stands_down: false,
             durable_watermark: state.chosen_watermark,
             forget_watermark: state.forget_watermark,
             snapshot_watermark,
@@ -235,6 +239,7 @@ impl Replica {
                 ballot,
                 chosen_watermark,
             } => self.handle_watermark(from, ballot, chosen_watermark),
+            Message::TakeOver { ballot } => self.handle_take_over(from, ballot),
             Message::CatchUp { from_slot } => self.handle_catch_up(from, from_slot),
             Message::Chosen {
                 from_slot,
@@ -285,9 +290,11 @@ impl Replica {
                 let echo = (ballot, nonce, incarnation, done_watermark);
                 self.handle_echo_instances(from, echo, &learned);
             }
-            Message::ForwardInstance { slot, command } => {
-                self.handle_forward_instance(from, slot, command);
-            }
+            Message::ForwardInstance {
+                slot,
+                relayed,
+                command,
+            } => self.handle_forward_instance(from, slot, relayed, command),
             Message::ChosenInstance { slot, command } => self.handle_chosen_instance(slot, command),
             Message::ForgottenInstances { min } => self.forget_below(min),
         }
@@ -312,7 +319,7 @@ impl Replica {
         let RoleState::Leading(leading) = &self.role else {
             return Err(ProposeError::NotLeading);
         };
-        if leading.next_slot < leading.adopted_end {
+        if leading.next_slot < leading.adopted_end || self.stands_down {
             return Err(ProposeError::NotLeading);
         }
         if room == 0 {
@@ -327,6 +334,7 @@ impl Replica {
     #[must_use]
     pub fn room(&self) -> u64 {
         match &self.role {
+            RoleState::Leading(_) if self.stands_down => 0,
             RoleState::Leading(leading) if leading.next_slot >= leading.adopted_end => {
                 self.window_room(leading)
             }

@@ -5,7 +5,7 @@
 
 mod batch;
 mod clients;
-mod founding;
+pub(crate) mod founding;
 mod hash;
 mod held;
 pub(crate) mod image;
@@ -15,6 +15,7 @@ mod rejoin;
 mod sessions;
 mod snapshots;
 pub(crate) mod state;
+mod stopping;
 mod store;
 mod walk;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::reads::{Connections, HeldReads};
 use self::rejoin::Rejoins;
 use self::state::State;
+use self::stopping::Stopping;
 use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
 use crate::snapshot::Restored;
@@ -141,6 +143,7 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
+    stopping: Option<Stopping>,
     out: NodeOutput,
 }
 
@@ -221,6 +224,7 @@ impl Node {
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
+            stopping: None,
             out: NodeOutput::default(),
             settings,
             identity,
@@ -363,13 +367,9 @@ impl Node {
         self.state.hash()
     }
 
-    /// The process is about to stop: answers what is held, so that no client hangs. Takes one more output.
-    pub fn stop(&mut self) {
-        self.answer_all_held();
-    }
-
     /// What is to be done now. Call it until it is empty before waiting for more.
     pub fn take_output(&mut self) -> NodeOutput {
+        self.go_on_stopping();
         self.ask_reads();
         self.hand_over();
         self.run_agreement();

@@ -57,6 +57,7 @@ impl Urgency {
             Message::Promise { .. }
             | Message::Accept { .. }
             | Message::Advance { .. }
+            | Message::TakeOver { .. }
             | Message::Chosen { .. }
             | Message::PromiseInstances { .. }
             | Message::ForwardInstance { .. }

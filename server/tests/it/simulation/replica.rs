@@ -47,6 +47,8 @@ pub(super) struct Process {
     /// Messages that wait until the work of this number is durable.
     outbox: VecDeque<(u64, Vec<(ReplicaId, PeerMessage)>)>,
     pub(super) is_turn_due: bool,
+    /// It was told to stop.
+    pub(super) is_stopping: bool,
 }
 
 /// One hand-over to the journal.
@@ -145,6 +147,7 @@ impl SimReplica {
             durable: 0,
             outbox: VecDeque::new(),
             is_turn_due: false,
+            is_stopping: false,
         });
         Ok(())
     }
