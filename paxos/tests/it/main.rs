@@ -7,6 +7,8 @@ mod cluster;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod paper;
 #[cfg(test)]
 mod random;
