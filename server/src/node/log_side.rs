@@ -71,8 +71,10 @@ impl Node {
         }
     }
 
-    /// Everything that waits goes into as few slots as their size allows.
+    /// Everything that waits goes into as few slots as their size allows. While nothing waits, log time goes on all the
+    /// same, or sessions would be kept for ever.
     fn propose_held(&mut self) {
+        self.propose_log_time();
         while self.held.has_outgoing() || !self.forwarded.is_empty() {
             let Phase::Running(replica) = &self.phase else {
                 return;
@@ -91,9 +93,25 @@ impl Node {
                 bytes.extend_from_slice(&requests);
             }
             self.held.hand_over(self.now, BATCH_BYTES_MAX, &mut bytes);
-            let Phase::Running(replica) = &mut self.phase else {
-                return;
-            };
+            self.propose(bytes);
+        }
+    }
+
+    /// A batch without requests, once a minute while there are sessions that grow old (RULES R13).
+    fn propose_log_time(&mut self) {
+        let is_due = self.now >= self.stamped.0 + STAMP_STEP_MS_MAX / TICK_MS
+            && self.state.sessions.len() > 0
+            && !self.held.has_outgoing()
+            && self.forwarded.is_empty();
+        let has_room = self.replica().is_some_and(|replica| replica.room() > 0);
+        if is_due && has_room {
+            let bytes = batch::begin(self.stamp());
+            self.propose(bytes);
+        }
+    }
+
+    fn propose(&mut self, bytes: Vec<u8>) {
+        if let Phase::Running(replica) = &mut self.phase {
             replica
                 .propose(Command::Opaque(bytes.into()))
                 .expect("there was room a moment ago");
@@ -204,5 +222,6 @@ const FORWARDED_BYTES_MAX: usize = 64 << 20;
 /// The length of a tick.
 const TICK_MS: u64 = 10;
 
-/// The furthest that one stamp moves log time, so that no clock can expire sessions by a jump.
+/// The furthest that one stamp moves log time, so that no clock can expire sessions by a jump; and how long a leader that
+/// has nothing to propose waits before it stamps, so that none of that time is lost.
 const STAMP_STEP_MS_MAX: u64 = 60_000;

@@ -4,7 +4,7 @@
 //! go wrong here goes wrong on all replicas alike and is an answer; a command that cannot be read means that agreement
 //! or the disk is broken, and stops the process.
 
-use common::{ChangeRef, Outcome, Refusal, SessionId, WriteRef};
+use common::{ChangeRef, Limit, Outcome, Refusal, SessionId, WriteRef};
 use paxos::{Command, Configuration, Slot};
 
 use super::batch::{self, Item};
@@ -196,6 +196,8 @@ impl State {
             let (log_time_ms, items) = batch::open(bytes)
                 .unwrap_or_else(|error| panic!("the command in slot {slot} {error}"));
             self.log_time_ms = self.log_time_ms.max(log_time_ms);
+            self.sessions
+                .expire(self.log_time_s(), self.settings.session_expiry_s);
             for item in items {
                 let item = item.unwrap_or_else(|error| panic!("an item in slot {slot} {error}"));
                 effect(self.apply_item(&item));
@@ -213,21 +215,10 @@ impl State {
 
     fn apply_item(&mut self, item: &Item<'_>) -> Effect {
         match item {
-            Item::OpenSession { nonce } => {
-                let outcome = if self.sessions.len() >= self.settings.sessions_max as usize {
-                    Outcome::Refused(Refusal::Busy {
-                        limit: common::Limit::Sessions,
-                    })
-                } else {
-                    let session = self.sessions.open(self.revision + 1, *nonce);
-                    self.revision += 1;
-                    Outcome::SessionOpened { session }
-                };
-                Effect::SessionOpened {
-                    nonce: *nonce,
-                    outcome,
-                }
-            }
+            Item::OpenSession { nonce } => Effect::SessionOpened {
+                nonce: *nonce,
+                outcome: self.open_session(*nonce),
+            },
             Item::Write(write) => Effect::Write {
                 session: write.session,
                 sequence: write.sequence,
@@ -240,6 +231,25 @@ impl State {
         }
     }
 
+    /// At the limit only a session that is idle for long makes room (RULES R24).
+    fn open_session(&mut self, nonce: u64) -> Outcome {
+        let now_s = self.log_time_s();
+        let is_full = self.sessions.len() >= self.settings.sessions_max as usize;
+        if is_full && !self.sessions.make_room(now_s) {
+            return Outcome::Refused(Refusal::Busy {
+                limit: Limit::Sessions,
+            });
+        }
+        self.revision += 1;
+        let session = self.sessions.open(self.revision, nonce, now_s);
+        Outcome::SessionOpened { session }
+    }
+
+    /// The log time by which sessions are judged: it outlasts a century.
+    fn log_time_s(&self) -> u32 {
+        u32::try_from(self.log_time_ms / 1_000).unwrap_or(u32::MAX)
+    }
+
     fn apply_write(&mut self, write: &WriteRef<'_>) -> WriteResult {
         let name = WriteName {
             session: write.session,
@@ -247,7 +257,7 @@ impl State {
             floor: write.floor,
             after: write.after,
         };
-        match self.sessions.judge(name) {
+        match self.sessions.judge(name, self.log_time_s()) {
             Verdict::Run => {
                 let ran = self.run(write.change);
                 self.sessions.record(name, ran);

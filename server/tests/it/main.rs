@@ -33,6 +33,8 @@ mod journal_trim;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod node_sessions;
+#[cfg(test)]
 mod peers_codec;
 #[cfg(test)]
 mod peers_links;

@@ -7,19 +7,23 @@ use kvpaxos_server::peers::{PeerMessage, append_peer_frame, peer_frame_bytes_max
 use paxos::{Incarnation, Message, ReplicaId};
 
 /// Nodes whose disks and network do at once what they are told.
-struct Cluster {
-    nodes: Vec<Node>,
-    answers: Vec<Answer>,
-    records: usize,
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) answers: Vec<Answer>,
+    /// How many records the nodes gave to their journals.
+    pub(crate) records: usize,
     longest_frame_bytes: usize,
 }
 
 impl Cluster {
     /// Nodes that were never started before; without `founded` they do not hear of each other.
     fn new(count: u8, founded: bool) -> Self {
+        Self::with_settings(count, founded, ClusterSettings::default())
+    }
+
+    pub(crate) fn with_settings(count: u8, founded: bool, cluster: ClusterSettings) -> Self {
         let members: Vec<ReplicaId> = (0..count).map(ReplicaId).collect();
         let nodes = members.iter().map(|&replica| {
-            let cluster = ClusterSettings::default();
             let settings = NodeSettings {
                 replica,
                 members: members.clone(),
@@ -50,11 +54,11 @@ impl Cluster {
         cluster
     }
 
-    fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         usize::from(self.nodes[0].leader().expect("somebody leads").0)
     }
 
-    fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         for place in 0..self.nodes.len() {
             self.nodes[place].tick();
         }
@@ -62,7 +66,7 @@ impl Cluster {
     }
 
     /// Does what the nodes say until they say nothing more.
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while (0..self.nodes.len()).any(|place| self.take_output(place)) {}
     }
 
@@ -90,14 +94,19 @@ impl Cluster {
         }
     }
 
-    fn open_session(&mut self) -> SessionId {
-        let place = self.leader();
-        self.nodes[place].client(connection(99), Request::OpenSession { tag: 1, nonce: 5 });
-        self.pump();
-        match self.answers.pop().map(|answer| answer.outcome) {
-            Some(Outcome::SessionOpened { session }) => session,
+    pub(crate) fn open_session(&mut self) -> SessionId {
+        match self.ask(Request::OpenSession { tag: 1, nonce: 5 }) {
+            Outcome::SessionOpened { session } => session,
             other => panic!("no session was opened: {other:?}"),
         }
+    }
+
+    /// What the leader answers to the request.
+    pub(crate) fn ask(&mut self, request: Request) -> Outcome {
+        let place = self.leader();
+        self.nodes[place].client(connection(99), request);
+        self.pump();
+        self.answers.pop().expect("it is answered at once").outcome
     }
 
     /// The tags that were answered.
@@ -118,7 +127,13 @@ fn get(tag: u64) -> Request {
 }
 
 /// A write whose tag is its number.
-fn append(session: SessionId, sequence: u64, floor: u64, after: u64, bytes: usize) -> Request {
+pub(crate) fn append(
+    session: SessionId,
+    sequence: u64,
+    floor: u64,
+    after: u64,
+    bytes: usize,
+) -> Request {
     let change = Change::Append {
         key: b"k".to_vec(),
         value: vec![b'v'; bytes],

@@ -1,0 +1,169 @@
+//! One session at a time: what is asked of a write and in which order, and when a session is forgotten.
+
+use super::*;
+
+const PUT: Ran = Ran::Put { revision: 9 };
+
+fn name(session: SessionId, sequence: u64, floor: u64, after: u64) -> WriteName {
+    WriteName {
+        session,
+        sequence,
+        floor,
+        after,
+    }
+}
+
+fn run(sessions: &mut Sessions, name: WriteName) {
+    assert_eq!(sessions.judge(name, 0), Verdict::Run);
+    sessions.record(name, PUT);
+}
+
+#[test]
+fn a_retry_gets_the_first_answer() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    run(&mut sessions, name(id, 1, 1, 0));
+    assert_eq!(sessions.judge(name(id, 1, 1, 0), 0), Verdict::Known(PUT));
+    assert_eq!(sessions.final_verdict(id, 1, 5), Some(Verdict::Known(PUT)));
+}
+
+#[test]
+fn a_lower_number_that_comes_later_still_runs() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    run(&mut sessions, name(id, 2, 1, 0));
+    run(&mut sessions, name(id, 1, 1, 0));
+}
+
+#[test]
+fn a_write_waits_for_the_one_before_it() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    assert_eq!(sessions.judge(name(id, 2, 1, 1), 0), Verdict::NotYet);
+    run(&mut sessions, name(id, 1, 1, 0));
+    run(&mut sessions, name(id, 2, 1, 1));
+    run(&mut sessions, name(id, 4, 4, 3));
+}
+
+#[test]
+fn what_was_given_up_never_runs_later() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    run(&mut sessions, name(id, 2, 2, 1));
+    assert_eq!(sessions.judge(name(id, 1, 1, 0), 0), Verdict::Closed);
+    assert_eq!(sessions.final_verdict(id, 1, 5), Some(Verdict::Closed));
+}
+
+#[test]
+fn another_nonce_is_another_session() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    let stranger = SessionId { nonce: 78, ..id };
+    assert_eq!(sessions.judge(name(stranger, 1, 1, 0), 0), Verdict::Expired);
+    assert_eq!(
+        sessions.final_verdict(stranger, 1, 5),
+        Some(Verdict::Expired)
+    );
+    let later = SessionId {
+        revision: 6,
+        nonce: 1,
+    };
+    assert_eq!(
+        sessions.final_verdict(later, 1, 5),
+        None,
+        "not applied here yet"
+    );
+}
+
+#[test]
+fn the_width_is_bounded() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    run(&mut sessions, name(id, SESSION_WIDTH, 1, 0));
+    assert_eq!(
+        sessions.judge(name(id, SESSION_WIDTH + 1, 1, 0), 0),
+        Verdict::TooManyOutstanding
+    );
+    run(&mut sessions, name(id, SESSION_WIDTH + 1, 2, 0));
+}
+
+#[test]
+fn the_highest_numbers_that_a_client_can_name_are_judged_like_others() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    let highest = name(id, u64::MAX, u64::MAX - SESSION_WIDTH, 0);
+    assert_eq!(sessions.judge(highest, 0), Verdict::TooManyOutstanding);
+    run(&mut sessions, name(id, u64::MAX, u64::MAX, u64::MAX - 1));
+}
+
+#[test]
+fn the_hash_tells_what_is_remembered_not_how_it_came() {
+    let mut one = Sessions::default();
+    let id = one.open(5, 77, 0);
+    run(&mut one, name(id, 1, 1, 0));
+    run(&mut one, name(id, 2, 2, 0));
+    let mut other = Sessions::default();
+    let same = other.open(5, 77, 0);
+    let before = other.hash();
+    run(&mut other, name(same, 2, 2, 0));
+    assert_eq!(one.hash(), other.hash());
+    assert_ne!(before, other.hash());
+}
+
+#[test]
+fn r13_a_session_is_forgotten_when_it_was_idle_for_longer_than_the_expiry() {
+    let mut sessions = Sessions::default();
+    let (idle, busy) = (sessions.open(5, 77, 10), sessions.open(6, 77, 10));
+    assert_eq!(sessions.judge(name(busy, 1, 1, 0), 50), Verdict::Run);
+    sessions.record(name(busy, 1, 1, 0), PUT);
+    sessions.expire(70, 60);
+    assert_eq!(sessions.len(), 2, "not a second early");
+    sessions.expire(71, 60);
+    assert_eq!(sessions.final_verdict(idle, 1, 6), Some(Verdict::Expired));
+    assert_eq!(
+        sessions.final_verdict(busy, 1, 6),
+        Some(Verdict::Known(PUT))
+    );
+    sessions.expire(111, 60);
+    assert_eq!((sessions.len(), sessions.hash()), (0, 0));
+    assert!(sessions.by_use.is_empty());
+}
+
+#[test]
+fn r13_at_most_a_thousand_are_forgotten_at_once_the_oldest_first() {
+    let mut sessions = Sessions::default();
+    for revision in 1..=2_500 {
+        // The later half was used earlier.
+        sessions.open(revision, 77, if revision <= 1_250 { 2 } else { 1 });
+    }
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        sessions.expire(100, 60);
+        left.push((sessions.len(), sessions.sessions.contains_key(&1)));
+    }
+    assert_eq!(left, [(1_500, true), (500, false), (0, false)]);
+}
+
+#[test]
+fn r24_at_the_limit_only_what_was_idle_for_ten_minutes_makes_room() {
+    let mut sessions = Sessions::default();
+    let idle = sessions.open(1, 77, 0);
+    sessions.open(2, 77, 300);
+    assert!(!sessions.make_room(600));
+    assert!(sessions.make_room(601));
+    assert!(!sessions.make_room(601), "the other one may be retrying");
+    assert_eq!(sessions.final_verdict(idle, 1, 2), Some(Verdict::Expired));
+    assert_eq!(sessions.len(), 1);
+}
+
+#[test]
+fn a_session_with_one_answer_has_no_memory_of_its_own() {
+    assert_eq!(size_of::<Session>(), 56);
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    for sequence in 1..4 {
+        run(&mut sessions, name(id, sequence, sequence, 0));
+        let session = &sessions.sessions[&5];
+        assert!(matches!(session.answers, Answers::One(_)));
+    }
+}
