@@ -13,9 +13,9 @@ use common::{Answer, Request};
 use mio::net::TcpStream;
 use paxos::Persist;
 
-use crate::identity::Identity;
+use crate::identity::{ClusterSettings, Identity};
 use crate::journal::{JournalError, Serial, Spare};
-use crate::node::ConnectionId;
+use crate::node::{ConnectionId, Recovery};
 
 /// What the replica thread is told.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub enum Event {
     WorkerQuiet,
     /// The journal made work durable.
     Durable(Durable),
+    /// What the journal held when [`Work::ReadBack`] had its turn.
+    ReadBack(Box<Recovery>),
     /// The process is to stop.
     Stop,
 }
@@ -74,6 +76,9 @@ pub enum Work {
     /// What became of the file for the next segment, from the thread that makes it. No work in the sense of
     /// [`Durable::work`].
     Spare(Result<Spare, JournalError>),
+    /// Make durable what is there, and replay the journal for the successor of an agent that failed. No work in the sense
+    /// of [`Durable::work`].
+    ReadBack(ClusterSettings),
     /// Make durable what is there, seal the journal, and end.
     Finish,
 }

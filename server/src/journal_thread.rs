@@ -14,9 +14,10 @@ use crossbeam_channel::{Receiver, Sender};
 use thiserror::Error;
 
 use crate::events::{Durable, Event, Work};
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{ClusterSettings, Identity, IdentityError};
 use crate::journal::{Disk, Journal, JournalError, SpareOrder};
 use crate::mailbox::Mailbox;
+use crate::node::Recovery;
 
 /// What ends the process, with a sentence that says why. In a test it may return.
 #[derive(Clone)]
@@ -165,8 +166,21 @@ impl Writer {
                 self.work_done += 1;
             }
             Work::Spare(spare) => self.take_spare(spare)?,
+            Work::ReadBack(settings) => self.read_back(settings)?,
             Work::Finish => self.finishing = true,
         }
+        Ok(())
+    }
+
+    /// What was queued before is durable, and then read from the disk: no memory of the agent that failed is used. It is
+    /// the replay of a start, and the replica thread goes on meanwhile.
+    fn read_back(&mut self, settings: ClusterSettings) -> Result<(), WriteError> {
+        self.sync()?;
+        let mut recovery = Recovery::new(settings);
+        self.journal
+            .read_back(&mut |state, records| recovery.batch(state, records))?;
+        self.replica_thread
+            .send(Event::ReadBack(Box::new(recovery)));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! A driver (the replica thread, or the simulator) calls [`Node::client`], [`Node::peer`], [`Node::tick`] and the
 //! rest, then takes one [`NodeOutput`] and handles its fields in their order.
 
+mod agents;
 mod batch;
 mod clients;
 mod founding;
@@ -141,6 +142,8 @@ pub struct Node {
     applied_tick: u64,
     journal_bytes: u64,
     stopping: Option<Stopping>,
+    /// What last became of an agent that failed on purpose, as a sentence; empty if none has.
+    agent_remark: String,
     out: NodeOutput,
 }
 
@@ -221,6 +224,7 @@ impl Node {
             applied_tick: 0,
             journal_bytes: 0,
             stopping: None,
+            agent_remark: String::new(),
             out: NodeOutput::default(),
             settings,
             identity,
@@ -461,7 +465,8 @@ impl Node {
         };
         let remark = match &self.phase {
             Phase::Blank(reason) => reason.clone(),
-            Phase::Founding(_) | Phase::Running(_) => String::new(),
+            Phase::Founding(_) => String::new(),
+            Phase::Running(_) => self.agent_remark.clone(),
         };
         StatusReport {
             replica: self.settings.replica.0,
