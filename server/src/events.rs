@@ -78,7 +78,12 @@ pub enum Work {
     Spare(Result<Spare, JournalError>),
     /// Make durable what is there, and replay the journal for the successor of an agent that failed. No work in the sense
     /// of [`Durable::work`].
-    ReadBack(ClusterSettings),
+    ReadBack {
+        /// Whose snapshots count.
+        cluster: u64,
+        /// Under what settings it is replayed.
+        settings: ClusterSettings,
+    },
     /// Make durable what is there, seal the journal, and end.
     Finish,
 }

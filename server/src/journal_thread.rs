@@ -18,6 +18,7 @@ use crate::identity::{ClusterSettings, Identity, IdentityError};
 use crate::journal::{Disk, Journal, JournalError, SpareOrder};
 use crate::mailbox::Mailbox;
 use crate::node::Recovery;
+use crate::snapshot::{self, SnapshotError};
 
 /// What ends the process, with a sentence that says why. In a test it may return.
 #[derive(Clone)]
@@ -106,6 +107,8 @@ enum WriteError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 struct Writer {
@@ -166,7 +169,7 @@ impl Writer {
                 self.work_done += 1;
             }
             Work::Spare(spare) => self.take_spare(spare)?,
-            Work::ReadBack(settings) => self.read_back(settings)?,
+            Work::ReadBack { cluster, settings } => self.read_back(cluster, settings)?,
             Work::Finish => self.finishing = true,
         }
         Ok(())
@@ -174,9 +177,11 @@ impl Writer {
 
     /// What was queued before is durable, and then read from the disk: no memory of the agent that failed is used. It is
     /// the replay of a start, and the replica thread goes on meanwhile.
-    fn read_back(&mut self, settings: ClusterSettings) -> Result<(), WriteError> {
+    fn read_back(&mut self, cluster: u64, settings: ClusterSettings) -> Result<(), WriteError> {
         self.sync()?;
-        let mut recovery = Recovery::new(settings);
+        let snapshot = snapshot::load(&*self.disk, cluster)?.restored;
+        let mut recovery =
+            snapshot.map_or_else(|| Recovery::new(settings), Recovery::from_snapshot);
         self.journal
             .read_back(&mut |state, records| recovery.batch(state, records))?;
         self.replica_thread

@@ -267,8 +267,12 @@ impl Turning {
         let output = self.thread.node.take_output();
         self.handle(output);
         if agent != Agent::Proposer {
-            let settings = self.thread.node.cluster_settings();
-            self.give_journal(Work::ReadBack(settings));
+            let node = &self.thread.node;
+            let founding = node.identity().founding.as_ref();
+            self.give_journal(Work::ReadBack {
+                cluster: founding.map_or(0, |founding| founding.cluster),
+                settings: node.cluster_settings(),
+            });
         }
     }
 
