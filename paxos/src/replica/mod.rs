@@ -452,6 +452,20 @@ impl Replica {
         self.votes_in(self.learner.chosen_watermark())
     }
 
+    /// From which slot on this life votes, as far as is known here; `None` while no chosen command names it.
+    #[must_use]
+    pub fn votes_from(&self) -> Option<Slot> {
+        self.configuration
+            .in_force_from(self.config.me, self.config.incarnation)
+    }
+
+    /// How many slots others said that they know to be chosen and this replica does not.
+    #[must_use]
+    pub fn slots_behind(&self) -> u64 {
+        let claimed = self.catch_up.claimed().unwrap_or_default();
+        claimed.0.saturating_sub(self.learner.chosen_watermark().0)
+    }
+
     fn votes_in(&self, slot: Slot) -> bool {
         self.away != Some(Agent::Acceptor)
             && self

@@ -78,6 +78,15 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
             nonce.put(out);
             record.put(out);
         }
+        PeerMessage::RejoinRequest { incarnation, nonce } => {
+            put_head(out, REJOIN_REQUEST, rests_on);
+            incarnation.put(out);
+            nonce.put(out);
+        }
+        PeerMessage::RejoinQuery { nonce } => {
+            put_head(out, REJOIN_QUERY, rests_on);
+            nonce.put(out);
+        }
     });
 }
 
@@ -168,6 +177,8 @@ const FORWARD: u8 = 0x60;
 const FOUNDING_QUERY: u8 = 0x61;
 const FOUNDING_REPLY: u8 = 0x62;
 const FOUNDED: u8 = 0x63;
+const REJOIN_REQUEST: u8 = 0x68;
+const REJOIN_QUERY: u8 = 0x69;
 
 /// Writes and reads messages from one table, so that the two cannot differ: a kind, a variant, and its fields in the
 /// order in which they travel. What may be long comes last, so that it need not be copied to be sent.
@@ -236,6 +247,13 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
         FOUNDED => PeerMessage::Founded {
             nonce: Field::take(fields, "nonce")?,
             record: Field::take(fields, "record")?,
+        },
+        REJOIN_REQUEST => PeerMessage::RejoinRequest {
+            incarnation: Field::take(fields, "incarnation")?,
+            nonce: Field::take(fields, "nonce")?,
+        },
+        REJOIN_QUERY => PeerMessage::RejoinQuery {
+            nonce: Field::take(fields, "nonce")?,
         },
         _ => PeerMessage::Agreement(take_agreement(kind, fields)?),
     })

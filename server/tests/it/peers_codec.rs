@@ -283,6 +283,19 @@ fn cases() -> Vec<(u8, PeerMessage, String)> {
         },
         format!("0000000000000007 00000000000000c1 00000001 00 00000000000000aa {SETTINGS}"),
     ));
+    cases.push((
+        0x68,
+        PeerMessage::RejoinRequest {
+            incarnation,
+            nonce: 7,
+        },
+        "00000000000000aa 0000000000000007".into(),
+    ));
+    cases.push((
+        0x69,
+        PeerMessage::RejoinQuery { nonce: 7 },
+        "0000000000000007".into(),
+    ));
     cases
 }
 

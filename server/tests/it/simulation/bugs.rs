@@ -34,11 +34,13 @@ pub(super) enum Bug {
     ReadOvertakesWrite,
     /// A retry is a new request.
     RetryIsNew,
+    /// A replica whose disk was lost goes on under its earlier incarnation (RULES R1).
+    BlankVotes,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 15] = [
+    pub(super) const ALL: [(Self, u64); 16] = [
         (Self::SentBeforeDurable, 11),
         (Self::BallotReused, 485),
         (Self::PromiseNotPersisted, 327),
@@ -54,5 +56,6 @@ impl Bug {
         (Self::WritesUnordered, 2),
         (Self::ReadOvertakesWrite, 1),
         (Self::RetryIsNew, 1),
+        (Self::BlankVotes, 34),
     ];
 }
