@@ -38,7 +38,7 @@ impl Replica {
     /// Promises to a candidate, or refuses it; says whether it promised.
     pub(super) fn promise_to(&mut self, from: ReplicaId, ballot: Ballot) -> bool {
         self.see(ballot);
-        if ballot.replica != from || !self.votes() {
+        if ballot.replica != from || !self.can_vote() {
             return false;
         }
         let news = ballot > self.acceptor.promised();
@@ -255,7 +255,7 @@ impl Replica {
 
     /// Confirms to a leader that nothing above its ballot is promised here. Not a claim about this replica's disk.
     pub(super) fn echo(&mut self, leader: ReplicaId, ballot: Ballot, nonce: u64) {
-        if !self.votes() {
+        if !self.can_vote() {
             return;
         }
         if self.instances.is_some() {

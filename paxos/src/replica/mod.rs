@@ -449,7 +449,9 @@ impl Replica {
     /// Whether this replica's acceptor votes in the first slot that it does not know to be chosen.
     #[must_use]
     pub fn votes(&self) -> bool {
-        self.votes_in(self.learner.chosen_watermark())
+        let slot = self.learner.chosen_watermark();
+        self.configuration
+            .counts(self.config.me, self.config.incarnation, slot)
     }
 
     /// From which slot on this life votes, as far as is known here; `None` while no chosen command names it.
@@ -464,6 +466,11 @@ impl Replica {
     pub fn slots_behind(&self) -> u64 {
         let claimed = self.catch_up.claimed().unwrap_or_default();
         claimed.0.saturating_sub(self.learner.chosen_watermark().0)
+    }
+
+    /// Whether it votes, and its acceptor is not away.
+    fn can_vote(&self) -> bool {
+        self.votes_in(self.learner.chosen_watermark())
     }
 
     fn votes_in(&self, slot: Slot) -> bool {
