@@ -72,6 +72,16 @@ impl Acceptor {
         }
     }
 
+    /// Remembers again what it had forgotten because a learner knew it; what it accepted since is newer.
+    pub(crate) fn unite(&mut self, accepted: BTreeMap<Slot, (Ballot, Command)>) {
+        for (slot, (ballot, command)) in accepted {
+            let newest = self.accepted.get(&slot).map(|(ballot, _)| *ballot);
+            if newest.is_none_or(|newest| newest < ballot) {
+                self.accepted.insert(slot, (ballot, command));
+            }
+        }
+    }
+
     /// What was accepted in `slot`, if that is still open.
     pub(crate) fn accepted_in(&self, slot: Slot) -> Option<&(Ballot, Command)> {
         self.accepted.get(&slot)

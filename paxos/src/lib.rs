@@ -42,4 +42,4 @@ pub use output::{
 };
 pub use quorum::{Configuration, REPLICA_IDS_MAX, ReplicaSet};
 pub use recovered::Recovered;
-pub use replica::{ProposeError, Replica, Role};
+pub use replica::{Agent, ProposeError, Replica, Role};

@@ -114,6 +114,8 @@ pub enum ResignReason {
     LostMajority,
     /// Its driver wanted it to.
     Asked,
+    /// Its proposer or its learner ended.
+    Failed,
     /// It lacks slots that its peers have forgotten, and serves nobody before it has a snapshot.
     NeedsSnapshot,
 }

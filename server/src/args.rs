@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,10 +14,11 @@ use clap::builder::RangedI64ValueParser;
 use clap::{Parser, ValueEnum};
 use common::{DATAGRAM_BYTES_MAX_DEFAULT, DATAGRAM_BYTES_MAX_MAX, DATAGRAM_BYTES_MAX_MIN};
 use log::LevelFilter;
-use paxos::ReplicaId;
+use paxos::{Agent, ReplicaId};
 use thiserror::Error;
 
 use crate::config::{Config, Member};
+use crate::failing::FailingSettings;
 
 /// One replica of kvpaxos, a replicated key-value store. Without arguments: a durable store of one replica.
 #[derive(Clone, Debug, Parser)]
@@ -99,6 +101,25 @@ pub struct Arguments {
     )]
     pub connections_max: u32,
 
+    /// End these parts of the replica now and then, one at a time, and replace them: acceptor, proposer, learner
+    #[arg(
+        long,
+        env = "KVPAXOS_FAIL_ROLES",
+        value_delimiter = ',',
+        value_name = "ROLES"
+    )]
+    pub fail_roles: Vec<FailRole>,
+
+    /// How long all parts are well between two such failures
+    #[arg(long, env = "KVPAXOS_FAIL_EVERY", default_value = "2s..6s", value_name = "TIME..TIME",
+        value_parser = parse_times)]
+    pub fail_every: RangeInclusive<Duration>,
+
+    /// How long such a failure lasts
+    #[arg(long, env = "KVPAXOS_FAIL_FOR", default_value = "500ms..2s", value_name = "TIME..TIME",
+        value_parser = parse_times)]
+    pub fail_for: RangeInclusive<Duration>,
+
     /// Write the log to this file instead of standard error
     #[arg(long, env = "KVPAXOS_LOG_FILE", value_name = "FILE")]
     pub log_file: Option<PathBuf>,
@@ -124,6 +145,40 @@ pub enum Reads {
     Majority,
     /// A GET is a command of the log like any write: slower, for study.
     Log,
+}
+
+/// A part of the replica that may fail on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailRole {
+    /// Promises and accepts.
+    Acceptor,
+    /// Leads, or tries to.
+    Proposer,
+    /// Knows what is chosen, and what came of it.
+    Learner,
+}
+
+impl From<FailRole> for Agent {
+    fn from(role: FailRole) -> Self {
+        match role {
+            FailRole::Acceptor => Self::Acceptor,
+            FailRole::Proposer => Self::Proposer,
+            FailRole::Learner => Self::Learner,
+        }
+    }
+}
+
+/// Reads `2s..6s`.
+fn parse_times(text: &str) -> Result<RangeInclusive<Duration>, String> {
+    let (least, most) = text
+        .split_once("..")
+        .ok_or("not of the form TIME..TIME, such as 2s..6s")?;
+    let parse = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
+    let (least, most) = (parse(least)?, parse(most)?);
+    if least > most {
+        return Err("the first time is longer than the second".to_owned());
+    }
+    Ok(least..=most)
 }
 
 /// Arguments that do not fit together.
@@ -192,6 +247,16 @@ impl Arguments {
             reads_through_log: self.reads == Reads::Log,
             value_bytes_max: self.value_bytes_max,
             connections_max: self.connections_max as usize,
+            failing: self.failing(),
+        })
+    }
+
+    fn failing(&self) -> Option<FailingSettings> {
+        let agents: Vec<Agent> = self.fail_roles.iter().copied().map(Agent::from).collect();
+        (!agents.is_empty()).then(|| FailingSettings {
+            agents,
+            every: self.fail_every.clone(),
+            lasts: self.fail_for.clone(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What one server is told when it starts, already checked.
 
+use crate::failing::FailingSettings;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub value_bytes_max: Option<u32>,
     /// How many client connections there may be.
     pub connections_max: usize,
+    /// Which agents fail on purpose, if any do.
+    pub failing: Option<FailingSettings>,
 }
 
 /// One replica of the cluster and where the others reach it.

@@ -13,9 +13,9 @@ use common::{Answer, Request};
 use mio::net::TcpStream;
 use paxos::{Persist, Slot};
 
-use crate::identity::Identity;
+use crate::identity::{ClusterSettings, Identity};
 use crate::journal::{JournalError, Serial, Spare};
-use crate::node::{ConnectionId, SnapshotProgress, TransferProgress};
+use crate::node::{ConnectionId, Recovery, SnapshotProgress, TransferProgress};
 
 /// What the replica thread is told.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub enum Event {
     Snapshot(SnapshotProgress),
     /// What became of a step of a snapshot that travels.
     Transfer(TransferProgress),
+    /// What the journal held when [`Work::ReadBack`] had its turn.
+    ReadBack(Box<Recovery>),
     /// The process is to stop.
     Stop,
 }
@@ -80,6 +82,14 @@ pub enum Work {
     Spare(Result<Spare, JournalError>),
     /// Durable snapshots cover every slot below it. No work either.
     Trim(Slot),
+    /// Make durable what is there, and replay the journal for the successor of an agent that failed. No work in the sense
+    /// of [`Durable::work`].
+    ReadBack {
+        /// Whose snapshots count.
+        cluster: u64,
+        /// Under what settings it is replayed.
+        settings: ClusterSettings,
+    },
     /// Make durable what is there, seal the journal, and end.
     Finish,
 }

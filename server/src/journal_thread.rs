@@ -15,9 +15,11 @@ use paxos::Slot;
 use thiserror::Error;
 
 use crate::events::{Durable, Event, Work};
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{ClusterSettings, Identity, IdentityError};
 use crate::journal::{Disk, Journal, JournalError, SpareOrder, TrimmedSegments};
 use crate::mailbox::Mailbox;
+use crate::node::Recovery;
+use crate::snapshot::{self, SnapshotError};
 
 /// What ends the process, with a sentence that says why. In a test it may return.
 #[derive(Clone)]
@@ -107,6 +109,8 @@ enum WriteError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 struct Writer {
@@ -183,8 +187,23 @@ impl Writer {
             }
             Work::Spare(spare) => self.take_spare(spare)?,
             Work::Trim(slot) => self.trim_below = slot.max(self.trim_below),
+            Work::ReadBack { cluster, settings } => self.read_back(cluster, settings)?,
             Work::Finish => self.finishing = true,
         }
+        Ok(())
+    }
+
+    /// What was queued before is durable, and then read from the disk: no memory of the agent that failed is used. It is
+    /// the replay of a start, and the replica thread goes on meanwhile.
+    fn read_back(&mut self, cluster: u64, settings: ClusterSettings) -> Result<(), WriteError> {
+        self.sync()?;
+        let snapshot = snapshot::load(&*self.disk, cluster)?.restored;
+        let mut recovery =
+            snapshot.map_or_else(|| Recovery::new(settings), Recovery::from_snapshot);
+        self.journal
+            .read_back(&mut |state, records| recovery.batch(state, records))?;
+        self.replica_thread
+            .send(Event::ReadBack(Box::new(recovery)));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 pub mod args;
 pub mod config;
 pub mod events;
+pub mod failing;
 pub mod foreign;
 pub mod health;
 pub mod identity;

@@ -13,9 +13,10 @@ use common::Answer;
 use crossbeam_channel::Sender;
 use log::Level;
 use mio::{Events, Poll};
-use paxos::{Message, Persist, Record, ReplicaId};
+use paxos::{Agent, Message, Persist, Record, ReplicaId};
 
 use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
+use crate::failing::{Due, Failing, FailingSettings};
 use crate::foreign::{self, Cause};
 use crate::journal_thread::Fatal;
 use crate::mailbox::{Inbox, Mailbox};
@@ -53,6 +54,8 @@ pub struct ReplicaThread {
     pub signboard: Arc<Signboard>,
     /// What ends the process when its files turn out to be another cluster's.
     pub fatal: Fatal,
+    /// Which agents fail on purpose, if any do.
+    pub failing: Option<FailingSettings>,
 }
 
 impl ReplicaThread {
@@ -60,6 +63,7 @@ impl ReplicaThread {
     pub fn run(self) {
         let now = Instant::now();
         let worker_count = self.workers.len();
+        let failing = self.failing.clone();
         Turning {
             requests: VecDeque::new(),
             has_output: false,
@@ -70,6 +74,7 @@ impl ReplicaThread {
             promises: Promises::new(self.durable),
             link_events: Vec::new(),
             stopping: None,
+            failing: failing.map(|settings| Failing::new(settings, now)),
             thread: self,
         }
         .run();
@@ -92,6 +97,7 @@ struct Turning {
     /// What the turn gathered for each worker.
     answers: Vec<Vec<(ConnectionId, Answer)>>,
     stopping: Option<Stopping>,
+    failing: Option<Failing>,
 }
 
 /// The workers are asked to be quiet, so that no request comes after the node's last word.
@@ -121,6 +127,7 @@ impl Turning {
             self.take_requests();
             self.take_links();
             self.take_ticks();
+            self.take_failures();
             self.take_outputs();
             self.hand_out();
         }
@@ -147,6 +154,11 @@ impl Turning {
                 }
                 Event::Snapshot(progress) => self.thread.node.snapshot_progress(progress),
                 Event::Transfer(progress) => self.thread.node.transfer_progress(progress),
+                Event::ReadBack(recovery) => {
+                    if let Some(failing) = &mut self.failing {
+                        failing.note_read_back(recovery);
+                    }
+                }
                 Event::Stop => self.begin_to_stop(),
                 Event::WorkerQuiet => {
                     if let Some(stopping) = &mut self.stopping {
@@ -223,6 +235,49 @@ impl Turning {
                 foreign::report_suppressed();
                 self.refuse_foreign_files();
             }
+        }
+    }
+
+    /// Ends an agent, or puts its successor in its place, when that is due.
+    fn take_failures(&mut self) {
+        let now = Instant::now();
+        let due = self
+            .failing
+            .as_mut()
+            .and_then(|failing| failing.take_due(now));
+        match due {
+            None => {}
+            Some(Due::Fail(agent)) => self.fail(agent, now),
+            Some(Due::Restore(agent, recovery, away_ms)) => {
+                let recovery = recovery.map(|recovery| *recovery);
+                let birth = rand::random();
+                self.thread
+                    .node
+                    .restore_agent(agent, recovery, birth, away_ms);
+            }
+        }
+    }
+
+    /// What the agent had queued goes to the journal first; what it would have said of it is never said.
+    fn fail(&mut self, agent: Agent, now: Instant) {
+        if !self.thread.node.fail_agent(agent) {
+            if let Some(failing) = &mut self.failing {
+                failing.passed_over(now);
+            }
+            return;
+        }
+        if agent == Agent::Acceptor {
+            self.promises.forget_votes(self.thread.replica);
+        }
+        let output = self.thread.node.take_output();
+        self.handle(output);
+        if agent != Agent::Proposer {
+            let node = &self.thread.node;
+            let founding = node.identity().founding.as_ref();
+            self.give_journal(Work::ReadBack {
+                cluster: founding.map_or(0, |founding| founding.cluster),
+                settings: node.cluster_settings(),
+            });
         }
     }
 
@@ -447,6 +502,20 @@ impl Promises {
     /// What waits for the journal, in bytes.
     pub(crate) fn backlog_bytes(&self) -> usize {
         self.backlog_bytes
+    }
+
+    /// The acceptor failed: what it had not said it never says. That this replica's own writes are durable is still told.
+    fn forget_votes(&mut self, replica: ReplicaId) {
+        for (_, messages) in &mut self.waiting {
+            messages.retain_mut(|(to, message)| match message {
+                PeerMessage::Agreement(Message::Promise { .. }) => false,
+                PeerMessage::Agreement(Message::Accepted { slots, .. }) => {
+                    slots.clear();
+                    *to == replica
+                }
+                _ => true,
+            });
+        }
     }
 
     /// Whether the journal keeps up.

@@ -171,6 +171,7 @@ impl Server {
             load: settings.load,
             signboard: settings.signboard,
             fatal,
+            failing: config.failing.clone(),
         };
         let replica_thread = thread::Builder::new()
             .name("replica".to_owned())

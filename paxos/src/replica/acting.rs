@@ -1,6 +1,6 @@
 //! What every replica does, whoever leads: accept, learn, catch up, and help others to.
 
-use super::{Replica, RoleState};
+use super::{Agent, Replica, RoleState};
 use crate::acceptor::Acceptance;
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::learner::Addressee;
@@ -38,7 +38,7 @@ impl Replica {
     /// Promises to a candidate, or refuses it; says whether it promised.
     pub(super) fn promise_to(&mut self, from: ReplicaId, ballot: Ballot) -> bool {
         self.see(ballot);
-        if ballot.replica != from || !self.votes() {
+        if ballot.replica != from || !self.can_vote() {
             return false;
         }
         let news = ballot > self.acceptor.promised();
@@ -130,7 +130,7 @@ impl Replica {
         ballot: Ballot,
         chosen_watermark: Slot,
     ) {
-        if chosen_watermark <= self.learner.chosen_watermark() {
+        if chosen_watermark <= self.learner.chosen_watermark() || self.learns_not() {
             return;
         }
         for (slot, command) in self
@@ -147,6 +147,9 @@ impl Replica {
     /// Learns that `command` is chosen in `slot`. One that was not accepted here is written to the journal, so that
     /// whatever this replica reports as applied its own journal can replay (RULES R7).
     pub(super) fn choose(&mut self, slot: Slot, command: Command) {
+        if self.learns_not() {
+            return;
+        }
         if self.instances.is_some() {
             self.choose_instance(slot, command);
             return;
@@ -179,6 +182,9 @@ impl Replica {
     /// Asks whoever is known to be ahead, if nothing is asked yet. Instances need no asking: a leader tells them until
     /// they are acknowledged.
     pub(super) fn ask_to_catch_up(&mut self) {
+        if self.learns_not() {
+            return;
+        }
         if self.instances.is_some() {
             return;
         }
@@ -194,6 +200,9 @@ impl Replica {
     }
 
     pub(super) fn handle_catch_up(&mut self, from: ReplicaId, from_slot: Slot) {
+        if self.learns_not() {
+            return;
+        }
         let commands = self
             .learner
             .chosen_from(from_slot, self.config.message_bytes_max);
@@ -215,6 +224,9 @@ impl Replica {
         commands: Vec<Command>,
         chosen_watermark: Slot,
     ) {
+        if self.learns_not() {
+            return;
+        }
         self.catch_up.heard(from, chosen_watermark);
         if !commands.is_empty() {
             self.catch_up.answered(from, from_slot);
@@ -243,7 +255,7 @@ impl Replica {
 
     /// Confirms to a leader that nothing above its ballot is promised here. Not a claim about this replica's disk.
     pub(super) fn echo(&mut self, leader: ReplicaId, ballot: Ballot, nonce: u64) {
-        if !self.votes() {
+        if !self.can_vote() {
             return;
         }
         if self.instances.is_some() {
@@ -285,6 +297,11 @@ impl Replica {
             RoleState::Preparing(preparing) => preparing.ballot < ballot,
             RoleState::Follower | RoleState::Canvassing(_) => false,
         }
+    }
+
+    /// Whether nobody learns here: the learner has ended, and its successor is not there yet.
+    fn learns_not(&self) -> bool {
+        self.away == Some(Agent::Learner)
     }
 
     /// Remembers the round, so that this replica's next ballot is above it.

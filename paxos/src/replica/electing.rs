@@ -23,7 +23,7 @@ impl Replica {
     pub(super) fn handle_canvass(&mut self, from: ReplicaId, nonce: u64, chosen_watermark: Slot) {
         self.catch_up.heard(from, chosen_watermark);
         let leader = self.leader();
-        let follow = self.votes() && leader.is_none_or(|leader| leader == from);
+        let follow = self.can_vote() && leader.is_none_or(|leader| leader == from);
         let reply = Message::CanvassReply {
             nonce,
             follow,

@@ -353,7 +353,7 @@ impl Replica {
             forget_watermark: self.forget_watermark,
             has_majority,
         });
-        if self.votes() {
+        if self.can_vote() {
             let (me, incarnation) = (self.config.me, self.config.incarnation);
             self.handle_echo(me, ballot, nonce, incarnation, self.durable_watermark);
         }

@@ -5,12 +5,14 @@
 //! `electing` (whether to try to lead) and `sparse` (instances in the place of a log). A role changes only in a function named `become_...`.
 
 mod acting;
+mod agents;
 mod electing;
 mod leading;
 mod snapshots;
 mod sparse;
 mod standing_down;
 
+pub use self::agents::Agent;
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::config::Config;
@@ -45,6 +47,8 @@ pub struct Replica {
     queries: ReadQueries,
     /// The process is about to stop: this replica proposes nothing and does not come to lead (RULES R26).
     stands_down: bool,
+    /// The agent that ended and has no successor yet (RULES R16).
+    away: Option<Agent>,
     /// Every slot below it can be replayed from this replica's own journal, for certain. In sparse mode: this replica's
     /// program is done with all below it.
     durable_watermark: Slot,
@@ -138,6 +142,7 @@ impl Replica {
             role: RoleState::Follower,
             queries: ReadQueries::new(config.seed),
             stands_down: false,
+            away: None,
             durable_watermark: state.chosen_watermark,
             forget_watermark: state.forget_watermark,
             snapshot_watermark,
@@ -446,7 +451,9 @@ impl Replica {
     /// Whether this replica's acceptor votes in the first slot that it does not know to be chosen.
     #[must_use]
     pub fn votes(&self) -> bool {
-        self.votes_in(self.learner.chosen_watermark())
+        let slot = self.learner.chosen_watermark();
+        self.configuration
+            .counts(self.config.me, self.config.incarnation, slot)
     }
 
     /// From which slot on this life votes, as far as is known here; `None` while no chosen command names it.
@@ -463,14 +470,21 @@ impl Replica {
         claimed.0.saturating_sub(self.learner.chosen_watermark().0)
     }
 
+    /// Whether it votes, and its acceptor is not away.
+    fn can_vote(&self) -> bool {
+        self.votes_in(self.learner.chosen_watermark())
+    }
+
     fn votes_in(&self, slot: Slot) -> bool {
-        self.configuration
-            .counts(self.config.me, self.config.incarnation, slot)
+        self.away != Some(Agent::Acceptor)
+            && self
+                .configuration
+                .counts(self.config.me, self.config.incarnation, slot)
     }
 
     /// What the journal must learn of this turn. A watermark alone can wait: it saves others work, no more.
     fn take_persist(&mut self) -> Option<Persist> {
-        let state = DurableState {
+        let mut state = DurableState {
             promised: self.acceptor.promised(),
             chosen_watermark: self.learner.chosen_watermark(),
             forget_watermark: match &self.instances {
@@ -480,6 +494,11 @@ impl Replica {
                 Some(_) => self.forget_watermark,
             },
         };
+        if self.away == Some(Agent::Learner) {
+            // Its successor goes on from what the journal was told, and that never falls.
+            state.chosen_watermark = self.persisted.chosen_watermark;
+            state.forget_watermark = self.persisted.forget_watermark;
+        }
         let records = std::mem::take(&mut self.pending.records);
         let forgets_more =
             self.instances.is_some() && state.forget_watermark > self.persisted.forget_watermark;

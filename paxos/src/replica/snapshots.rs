@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Replica, RoleState};
+use super::{Agent, Replica, RoleState};
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::output::{ResignReason, SnapshotWanted};
 use crate::quorum::Configuration;
@@ -18,7 +18,7 @@ impl Replica {
     /// `false`, and nothing has changed, when all below `slot` was delivered already: the driver keeps the state that it
     /// has. The answer holds for the state as of the last output, so that is to be asked before the state is replaced.
     pub fn install(&mut self, slot: Slot, configuration: &Configuration) -> bool {
-        if slot <= self.learner.delivered_watermark() {
+        if slot <= self.learner.delivered_watermark() || self.away == Some(Agent::Learner) {
             return false;
         }
         if let RoleState::Leading(leading) = &self.role

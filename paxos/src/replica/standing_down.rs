@@ -89,6 +89,6 @@ impl Replica {
 
     /// Whether this replica may try to lead.
     pub(super) fn may_come_to_lead(&self) -> bool {
-        self.votes() && !self.stands_down
+        self.can_vote() && !self.stands_down && self.away.is_none()
     }
 }

@@ -81,7 +81,7 @@ pub(crate) struct Node {
     pub(crate) id: ReplicaId,
     pub(crate) incarnation: Incarnation,
     /// How often it has started; makes the birth of each life differ.
-    lives: u64,
+    pub(crate) lives: u64,
     /// None while it is down.
     pub(crate) replica: Option<Replica>,
     /// Every batch handed over in this incarnation.
@@ -92,7 +92,7 @@ pub(crate) struct Node {
     /// Whether batches become durable only when the script says so.
     pub(crate) disk_is_slow: bool,
     /// Messages, each with the length of the journal that must be durable first.
-    waiting: VecDeque<(usize, Envelope)>,
+    pub(crate) waiting: VecDeque<(usize, Envelope)>,
     /// What this life, and what its journal replayed, has handed over to be applied.
     pub(crate) applied: Vec<Command>,
     /// The same in sparse mode: what is known of each instance, forgotten ones included.
@@ -396,7 +396,7 @@ impl Node {
         self.waiting.pop_front().map(|(_, envelope)| envelope)
     }
 
-    fn recovered(&self) -> Recovered {
+    pub(crate) fn recovered(&self) -> Recovered {
         self.snapshot
             .as_ref()
             .map_or_else(Recovered::new, |snapshot| {

@@ -3,6 +3,8 @@
 //! `golden` runs the stories in `tests/golden`, `paper` has one test for each claim of "Paxos Made Simple", and `random`
 //! and `random_sparse` run seeded clusters under faults. All of them share the driver in `cluster`.
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod golden;

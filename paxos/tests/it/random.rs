@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use paxos::ProposeError::NotLeading;
-use paxos::{Command, Envelope, ReplicaId, Role, Slot};
+use paxos::{Agent, Command, Envelope, ReplicaId, Role, Slot};
 
 use crate::cluster::{Cluster, Event, Settings, word};
 use crate::script::{Script, show};
@@ -162,7 +162,8 @@ impl Run {
             }
             94..95 => self.take_snapshot(),
             95..97 => self.crash_or_restart(),
-            97..99 => self.cut_or_mend(),
+            97..98 => self.fail_or_replace(),
+            98..99 => self.cut_or_mend(),
             _ => self.lose_disk(),
         }
     }
@@ -253,6 +254,26 @@ impl Run {
         } else if self.random.below(8) < self.faults.crashes {
             self.crash(id);
         }
+    }
+
+    /// An agent of a replica fails, or the one that is away is replaced (RULES R16).
+    fn fail_or_replace(&mut self) {
+        let id = self.any();
+        let agent = [Agent::Acceptor, Agent::Proposer, Agent::Learner][self.random.place(3)];
+        if !self.cluster.is_up(id) {
+            return;
+        }
+        if self.cluster.replica(id).away().is_some() {
+            self.replace(id);
+        } else if self.random.below(8) < self.faults.crashes {
+            self.cluster.fail(id, agent);
+        }
+    }
+
+    /// A learner's successor may know less than the one before it.
+    fn replace(&mut self, id: ReplicaId) {
+        self.cluster.replace(id);
+        self.watermarks.remove(&id);
     }
 
     /// A crash may find some of the journal on the disk although its sync has not returned.
@@ -393,6 +414,9 @@ impl Run {
             self.cluster.node_mut(id).disk_is_slow = false;
             self.cluster.sync(id);
             let healed = majority.contains(&id);
+            if self.cluster.is_up(id) {
+                self.replace(id);
+            }
             if !self.cluster.is_up(id) {
                 if healed || self.random.below(2) == 0 {
                     self.cluster.restart(id);

@@ -19,6 +19,7 @@
 //! hold PATTERN ... release            keeps it out of the way, and puts it back at the end of the line
 //! again PATTERN                       delivers once more what was delivered before
 //! standdown r0 | handover r0          r0 is about to stop: it proposes nothing more; it gives up its ballot to an heir
+//! fail r0 acceptor | replace r0       an agent ends; the one that is away is replaced, once the disk has all
 //! cut r0 r1 | cut r0 -> r1 | mend     loses whatever is sent between them; `all`: all others
 //! disk r0 slow | disk r0 quick        whether the journal waits for `sync r0`
 //! sync r0                             what r0's journal was handed is durable
@@ -168,6 +169,16 @@ impl Script {
                     return Ok(vec![format!("{to} has no use for it")]);
                 }
             }
+            ("fail", [who, agent]) => {
+                let agent = match *agent {
+                    "acceptor" => paxos::Agent::Acceptor,
+                    "proposer" => paxos::Agent::Proposer,
+                    "learner" => paxos::Agent::Learner,
+                    other => return Err(format!("no such agent: {other}")),
+                };
+                cluster.fail(replica(who)?, agent);
+            }
+            ("replace", [who]) => cluster.replace(replica(who)?),
             ("sync", [who]) => cluster.sync(replica(who)?),
             ("crash", [who]) => cluster.crash(replica(who)?),
             ("wipe", [who]) => cluster.wipe(replica(who)?),
@@ -497,6 +508,7 @@ fn tell_note(note: Note) -> String {
             format!("gives up {ballot} for want of a snapshot")
         }
         Note::Resigned(ballot, ResignReason::Asked) => format!("gives up {ballot} as told"),
+        Note::Resigned(ballot, ResignReason::Failed) => format!("fails in {ballot}"),
         Note::HandedOver(ballot, heir) => format!("hands {ballot} over to {heir}"),
         Note::TakingOver(ballot, leader) => format!("takes over from {leader} in {ballot}"),
         Note::Following(ballot, leader) => format!("follows {leader} in {ballot}"),

@@ -93,6 +93,22 @@ impl Journal {
     }
 }
 
+/// Replays a journal that is open and has nothing staged.
+pub(super) fn replay_all(
+    disk: &dyn Disk,
+    owner: Owner,
+    replay: Replay<'_>,
+) -> Result<(), JournalError> {
+    match Reading::of(disk, owner, replay) {
+        Ok(_) => Ok(()),
+        Err(Trouble::Error(error)) => Err(error),
+        Err(Trouble::Damage(damage)) => {
+            let why = std::io::Error::new(std::io::ErrorKind::InvalidData, damage.to_string());
+            Err(JournalError::disk(DiskAction::Read, &damage.file, why))
+        }
+    }
+}
+
 /// Whether the directory holds nothing but what [`Journal::create`] leaves behind, or less. `Ok(false)` also when the
 /// segments are damaged: nobody can then say that they held nothing.
 pub(super) fn is_fresh(disk: &dyn Disk, owner_expected: Owner) -> Result<bool, JournalError> {

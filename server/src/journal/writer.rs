@@ -231,6 +231,14 @@ impl Journal {
         }
     }
 
+    /// Replays what was synced, as an opening would: for the successor of an agent that failed.
+    ///
+    /// # Errors
+    /// The files cannot be read, or are damaged: they were written by this process, so nothing here can be trusted.
+    pub fn read_back(&self, replay: super::open::Replay<'_>) -> Result<(), JournalError> {
+        super::open::replay_all(&*self.disk, self.owner, replay)
+    }
+
     /// The last batch that was written, or found at opening. It is durable unless it was written after the last sync.
     #[must_use]
     pub fn last_serial(&self) -> Serial {

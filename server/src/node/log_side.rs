@@ -176,6 +176,9 @@ impl Node {
         for ready in reads {
             self.reads.confirm(ready.ticket, ready.watermark);
         }
+        if self.learns_not() {
+            return;
+        }
         for read in self.reads.take_ready(self.state.applied()) {
             self.read_when_in_order(read);
         }

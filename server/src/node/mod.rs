@@ -3,6 +3,7 @@
 //! A driver (the replica thread, or the simulator) calls [`Node::client`], [`Node::peer`], [`Node::tick`] and the
 //! rest, then takes one [`NodeOutput`] and handles its fields in their order.
 
+mod agents;
 mod batch;
 mod clients;
 pub(crate) mod founding;
@@ -104,6 +105,8 @@ pub struct Node {
     /// How much of the log is kept in memory for a replica that is away; the core's own bound if none.
     kept_log_bytes_max: Option<usize>,
     stopping: Option<Stopping>,
+    /// What last became of an agent that failed on purpose, as a sentence; empty if none has.
+    agent_remark: String,
     out: NodeOutput,
 }
 
@@ -200,6 +203,7 @@ impl Node {
             transfers: Transfers::default(),
             kept_log_bytes_max: None,
             stopping: None,
+            agent_remark: String::new(),
             out: NodeOutput::default(),
             settings,
             identity,
@@ -471,7 +475,14 @@ impl Node {
         let remark = match &self.phase {
             Phase::Unfit(reason) => reason.clone(),
             Phase::Founding(founding) => founding.remark(&self.settings),
-            Phase::Running(_) => self.why_no_vote(),
+            Phase::Running(_) => {
+                let why_no_vote = self.why_no_vote();
+                if why_no_vote.is_empty() {
+                    self.agent_remark.clone()
+                } else {
+                    why_no_vote
+                }
+            }
         };
         StatusReport {
             replica: self.settings.replica.0,

@@ -40,6 +40,7 @@ impl Lone {
             reads_through_log: false,
             value_bytes_max: None,
             connections_max: 100,
+            failing: None,
         };
         let listeners = Listeners {
             clients: TcpListener::bind("127.0.0.1:0").unwrap(),

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod cluster_agents;
+#[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
 mod cluster_disk;

@@ -59,6 +59,7 @@ impl Cluster {
             reads_through_log: false,
             value_bytes_max: None,
             connections_max: 1_000,
+            failing: None,
         }
     }
 

@@ -1,0 +1,64 @@
+//! What clients see when acceptors, proposers and learners fail on purpose on all five replicas: nothing.
+
+use client::Client;
+
+use crate::cluster::{Cluster, SIZE};
+use crate::cluster_load::Load;
+
+/// As many as in the bench.
+const CLIENTS: usize = 32;
+
+/// How often each kind of agent must have been replaced, on whichever replicas.
+const REPLACED_MIN: usize = 3;
+
+const AGENTS: [&str; 3] = ["acceptor", "proposer", "learner"];
+
+#[test]
+fn agents_fail_on_all_replicas_and_no_client_notices() {
+    let cluster = Cluster::start(&[
+        "--fail-roles",
+        "acceptor,proposer,learner",
+        "--fail-every",
+        "2s..6s",
+        "--fail-for",
+        "500ms..2s",
+    ]);
+    let load = Load::start(cluster.options(), CLIENTS);
+    cluster.wait(
+        "each kind of agent to be replaced often enough",
+        |cluster| {
+            AGENTS
+                .iter()
+                .all(|agent| replaced(cluster, agent) >= REPLACED_MIN)
+        },
+    );
+    load.wait_for_more(500);
+    let remarks: Vec<String> = (0..SIZE)
+        .filter_map(|id| cluster.status(id))
+        .map(|status| status.remark)
+        .filter(|remark| !remark.is_empty())
+        .collect();
+    let outcome = load.stop();
+    let counts = AGENTS.map(|agent| replaced(&cluster, agent));
+    println!(
+        "{} appends answered, longest gap {:?}; replaced {AGENTS:?} {counts:?}; one status says: {:?}",
+        outcome.answered,
+        outcome.longest_gap,
+        remarks.first()
+    );
+    assert_eq!(outcome.errors, Vec::<String>::new());
+    assert!(!remarks.is_empty(), "no status tells of a failure");
+    outcome.assert_all_there(&mut Client::new(cluster.options()).unwrap());
+}
+
+/// How many successors of this kind of agent the logs tell of.
+fn replaced(cluster: &Cluster, agent: &str) -> usize {
+    let logs = (0..SIZE).map(|id| cluster.log(id));
+    logs.map(|log| {
+        log.lines()
+            .filter(|line| line.contains(&format!("the {agent} failed for")))
+            .filter(|line| line.contains("its successor recovered"))
+            .count()
+    })
+    .sum()
+}
