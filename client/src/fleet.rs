@@ -146,7 +146,11 @@ impl Fleet {
             if event.is_writable() {
                 self.connected(place, now);
             }
-            if event.is_readable() || event.is_error() || event.is_read_closed() {
+            let ends = event.is_error() || event.is_read_closed();
+            if let Some(Link::Stream(socket)) = self.sockets[place].as_mut().filter(|_| ends) {
+                socket.ending();
+            }
+            if event.is_readable() || ends {
                 self.read(place, now);
             }
         }

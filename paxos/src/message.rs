@@ -235,6 +235,13 @@ pub enum Message {
         /// The sender has forgotten every command below this slot.
         trimmed_watermark: Slot,
     },
+    /// From a leader that stops, to the follower that is furthest: lead in its place. The sender does nothing more in
+    /// `ballot`. The receiver prepares without asking who would follow, unless it knows of a higher ballot (RULES R26).
+    /// Nothing rests on it: one that comes late, twice or never costs an election at most.
+    TakeOver {
+        /// The ballot that is given up.
+        ballot: Ballot,
+    },
     /// A follower asks the leader up to which slot its waiting reads must have been applied.
     ReadQuery {
         /// Names the question; the answer repeats it.
@@ -402,6 +409,7 @@ impl fmt::Display for Message {
                 ballot,
                 chosen_watermark,
             } => write!(f, "Advance {ballot} chosen<{chosen_watermark}"),
+            Self::TakeOver { ballot } => write!(f, "TakeOver {ballot}"),
             Self::CatchUp { from_slot } => write!(f, "CatchUp from={from_slot}"),
             Self::Chosen {
                 from_slot,

@@ -97,6 +97,10 @@ pub enum Note {
     Leading(Ballot),
     /// This replica led and no longer does.
     Resigned(Ballot, ResignReason),
+    /// This replica led, stops, and told another to lead in its place.
+    HandedOver(Ballot, ReplicaId),
+    /// The leader stops, and told this replica to lead in its place.
+    TakingOver(Ballot, ReplicaId),
     /// This replica follows.
     Following(Ballot, ReplicaId),
 }

@@ -10,22 +10,22 @@ use common::{
 
 use super::*;
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 /// Whom lanes get datagrams from.
 const FROM: ([u8; 4], u16) = ([10, 0, 0, 1], 5555);
 
 /// A courier and its clock.
-struct Rig {
-    courier: Courier,
-    now: Instant,
+pub(super) struct Rig {
+    pub(super) courier: Courier,
+    pub(super) now: Instant,
 }
 
 /// A request that was sent: its tag on the wire, the cookie with it, and what it is.
 type Sent = (u64, Cookie, Request);
 
 impl Rig {
-    fn new(list: &str) -> Self {
+    pub(super) fn new(list: &str) -> Self {
         let options = ClientOptions::parse(list).unwrap();
         let now = Instant::now();
         let directory = Arc::new(Directory::new(&options.endpoints));
@@ -47,18 +47,18 @@ impl Rig {
         rig
     }
 
-    fn put(&mut self, key: &str, value_bytes: usize) -> Ticket {
+    pub(super) fn put(&mut self, key: &str, value_bytes: usize) -> Ticket {
         let (key, value) = (key.into(), vec![b'v'; value_bytes]);
         self.courier.submit(Operation::Put { key, value }, self.now)
     }
 
-    fn get(&mut self, key: &str) -> Ticket {
+    pub(super) fn get(&mut self, key: &str) -> Ticket {
         let key = key.into();
         self.courier.submit(Operation::Get { key }, self.now)
     }
 
     /// What was sent on a lane since the last look.
-    fn messages(&mut self, lane: usize) -> Vec<(Cookie, ClientMessage)> {
+    pub(super) fn messages(&mut self, lane: usize) -> Vec<(Cookie, ClientMessage)> {
         let mut buffer = FrameBuffer::new(u32::MAX);
         buffer.extend(&mem::take(self.courier.outgoing(lane)));
         let mut messages = Vec::new();
@@ -93,7 +93,7 @@ impl Rig {
         self.greet_with(lane, tag);
     }
 
-    fn greet_with(&mut self, lane: usize, tag: u64) {
+    pub(super) fn greet_with(&mut self, lane: usize, tag: u64) {
         let greeting = DatagramGreeting {
             tag,
             cookie: cookie(lane),
@@ -106,7 +106,7 @@ impl Rig {
         self.say(lane, ServerMessage::Greeting(greeting));
     }
 
-    fn say(&mut self, lane: usize, message: ServerMessage) {
+    pub(super) fn say(&mut self, lane: usize, message: ServerMessage) {
         let mut bytes = Vec::new();
         let replica = lane as u8;
         ServerDatagram { replica, message }.append_to(&mut bytes);
@@ -118,7 +118,7 @@ impl Rig {
         self.courier.received_datagram(lane, bytes, from, self.now);
     }
 
-    fn answer(&mut self, lane: usize, tag: u64, outcome: Outcome) {
+    pub(super) fn answer(&mut self, lane: usize, tag: u64, outcome: Outcome) {
         let leader = None;
         self.say(
             lane,
@@ -162,7 +162,7 @@ impl Rig {
         requests
     }
 
-    fn wait(&mut self, duration: Duration) {
+    pub(super) fn wait(&mut self, duration: Duration) {
         let end = self.now + duration;
         while self.now < end {
             self.now += MS * 5;
@@ -170,17 +170,17 @@ impl Rig {
         }
     }
 
-    fn done(&mut self) -> Vec<Result<Reply, ClientError>> {
+    pub(super) fn done(&mut self) -> Vec<Result<Reply, ClientError>> {
         let done = self.courier.completions();
         done.map(|completion| completion.result).collect()
     }
 }
 
-fn cookie(lane: usize) -> Cookie {
+pub(super) fn cookie(lane: usize) -> Cookie {
     Cookie([lane as u8 + 1; 16])
 }
 
-fn absent() -> Outcome {
+pub(super) fn absent() -> Outcome {
     Outcome::Absent { revision: 1 }
 }
 
@@ -297,7 +297,7 @@ fn what_was_not_asked_for_is_passed_over() {
     let cookie = Cookie([9; 16]);
     rig.say(0, ServerMessage::Cookie { tag: 7, cookie });
     rig.greet_with(0, tag);
-    for junk in [&b""[..], &[1, 2, 3], &[0xff; 1_500], b"KVPU\0\x01\0"] {
+    for junk in [&b""[..], &[1, 2, 3], &[0xff; 1_500], b"KVPR\0\x01\0"] {
         rig.receive(0, junk);
     }
     let from = ([10, 0, 0, 9], 1).into();
@@ -334,8 +334,7 @@ fn a_refused_write_may_have_run_because_its_datagram_may_have_come_twice() {
     let mut rig = Rig::with_session("udp://h:1");
     rig.put("a", 1);
     let (tag, _, _) = rig.sent(0).remove(0);
-    let refusal = Refusal::StoreFull { bytes_max: 1 };
-    rig.answer(0, tag, Outcome::Refused(refusal));
+    rig.answer(0, tag, Outcome::Refused(Refusal::Closed));
     let error = rig.done().remove(0).unwrap_err();
     assert!(matches!(error, ClientError::RefusedRetry(_)), "{error}");
 }

@@ -133,7 +133,7 @@ fn fake_with_junk() -> Fake {
             }
             .append_to(&mut bytes),
             2 => request.append_datagram_to(&mut bytes, common::Cookie::NONE),
-            _ => bytes.extend(b"KVPU\0\x01\0\xff junk"),
+            _ => bytes.extend(b"KVPR\0\x01\0\xff junk"),
         }
         Reaction::BytesThenAnswer(bytes)
     })

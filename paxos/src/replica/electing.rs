@@ -13,7 +13,7 @@ impl Replica {
             RoleState::Follower | RoleState::Canvassing(_) => true,
             RoleState::Preparing(_) | RoleState::Leading(_) => false,
         };
-        if waits && self.votes() && self.election.is_due(self.now_as_candidate()) {
+        if waits && self.may_come_to_lead() && self.election.is_due(self.now_as_candidate()) {
             self.become_canvassing();
         }
     }

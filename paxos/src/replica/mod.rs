@@ -9,6 +9,7 @@ mod electing;
 mod leading;
 mod snapshots;
 mod sparse;
+mod standing_down;
 
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
@@ -42,6 +43,8 @@ pub struct Replica {
     election: Election,
     role: RoleState,
     queries: ReadQueries,
+    /// The process is about to stop: this replica proposes nothing and does not come to lead (RULES R26).
+    stands_down: bool,
     /// Every slot below it can be replayed from this replica's own journal, for certain. In sparse mode: this replica's
     /// program is done with all below it.
     durable_watermark: Slot,
@@ -134,6 +137,7 @@ impl Replica {
             election: Election::new(&config),
             role: RoleState::Follower,
             queries: ReadQueries::new(config.seed),
+            stands_down: false,
             durable_watermark: state.chosen_watermark,
             forget_watermark: state.forget_watermark,
             snapshot_watermark,
@@ -235,6 +239,7 @@ impl Replica {
                 ballot,
                 chosen_watermark,
             } => self.handle_watermark(from, ballot, chosen_watermark),
+            Message::TakeOver { ballot } => self.handle_take_over(from, ballot),
             Message::CatchUp { from_slot } => self.handle_catch_up(from, from_slot),
             Message::Chosen {
                 from_slot,
@@ -312,7 +317,7 @@ impl Replica {
         let RoleState::Leading(leading) = &self.role else {
             return Err(ProposeError::NotLeading);
         };
-        if leading.next_slot < leading.adopted_end {
+        if leading.next_slot < leading.adopted_end || self.stands_down {
             return Err(ProposeError::NotLeading);
         }
         if room == 0 {
@@ -327,6 +332,7 @@ impl Replica {
     #[must_use]
     pub fn room(&self) -> u64 {
         match &self.role {
+            RoleState::Leading(_) if self.stands_down => 0,
             RoleState::Leading(leading) if leading.next_slot >= leading.adopted_end => {
                 self.window_room(leading)
             }
@@ -439,6 +445,20 @@ impl Replica {
     #[must_use]
     pub fn votes(&self) -> bool {
         self.votes_in(self.learner.chosen_watermark())
+    }
+
+    /// From which slot on this life votes, as far as is known here; `None` while no chosen command names it.
+    #[must_use]
+    pub fn votes_from(&self) -> Option<Slot> {
+        self.configuration
+            .in_force_from(self.config.me, self.config.incarnation)
+    }
+
+    /// How many slots others said that they know to be chosen and this replica does not.
+    #[must_use]
+    pub fn slots_behind(&self) -> u64 {
+        let claimed = self.catch_up.claimed().unwrap_or_default();
+        claimed.0.saturating_sub(self.learner.chosen_watermark().0)
     }
 
     fn votes_in(&self, slot: Slot) -> bool {

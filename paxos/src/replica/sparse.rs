@@ -121,6 +121,7 @@ impl Replica {
             | Message::Promise { .. }
             | Message::Echo { .. }
             | Message::Advance { .. }
+            | Message::TakeOver { .. }
             | Message::CatchUp { .. }
             | Message::Chosen { .. }
             | Message::ReadQuery { .. }

@@ -18,6 +18,7 @@
 //! drop PATTERN                        loses it
 //! hold PATTERN ... release            keeps it out of the way, and puts it back at the end of the line
 //! again PATTERN                       delivers once more what was delivered before
+//! standdown r0 | handover r0          r0 is about to stop: it proposes nothing more; it gives up its ballot to an heir
 //! cut r0 r1 | cut r0 -> r1 | mend     loses whatever is sent between them; `all`: all others
 //! disk r0 slow | disk r0 quick        whether the journal waits for `sync r0`
 //! sync r0                             what r0's journal was handed is durable
@@ -150,6 +151,16 @@ impl Script {
             ("cut" | "mend", link) => cut_or_mend(cluster, command == "cut", link)?,
             ("disk", [who, speed]) => {
                 cluster.node_mut(replica(who)?).disk_is_slow = *speed == "slow";
+            }
+            ("standdown", [who]) => {
+                cluster.turn(replica(who)?, paxos::Replica::stand_down);
+            }
+            ("handover", [who]) => {
+                let heir = cluster.turn(replica(who)?, paxos::Replica::hand_over_lead);
+                return Ok(match heir.flatten() {
+                    Some(_) => Vec::new(),
+                    None => vec!["to nobody".to_owned()],
+                });
             }
             ("snapshot", [who]) => cluster.take_snapshot(replica(who)?),
             ("transfer", [from, to]) => {
@@ -486,6 +497,8 @@ fn tell_note(note: Note) -> String {
             format!("gives up {ballot} for want of a snapshot")
         }
         Note::Resigned(ballot, ResignReason::Asked) => format!("gives up {ballot} as told"),
+        Note::HandedOver(ballot, heir) => format!("hands {ballot} over to {heir}"),
+        Note::TakingOver(ballot, leader) => format!("takes over from {leader} in {ballot}"),
         Note::Following(ballot, leader) => format!("follows {leader} in {ballot}"),
     }
 }

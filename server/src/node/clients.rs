@@ -15,9 +15,17 @@ impl Node {
             self.answer(connection, tag, Outcome::Status(report));
             return;
         }
-        if let Phase::Blank(reason) = &self.phase {
+        if let Phase::Unfit(reason) = &self.phase {
             let reason = reason.clone();
             self.refuse(connection, request.tag(), Refusal::NotServing { reason });
+            return;
+        }
+        if let Some(leader) = self.better_served_by() {
+            let refusal = Refusal::AskReplica {
+                replica: leader.0,
+                proposed: false,
+            };
+            self.refuse(connection, request.tag(), refusal);
             return;
         }
         if let Some(limit) = self.limit_reached() {
@@ -253,12 +261,15 @@ impl Node {
         self.send_clients_elsewhere();
     }
 
-    /// A replica that others can lead and this one cannot hear sends its clients there (RULES R17).
+    /// A replica that others can lead and this one cannot hear sends its clients there (RULES R17), and so does one that
+    /// has long to learn.
     fn send_clients_elsewhere(&mut self) {
         let Some(replica) = self.replica() else {
             return;
         };
-        let (None, Some(leader)) = (replica.leader(), replica.leader_elsewhere()) else {
+        let unheard = replica.leader_elsewhere();
+        let unheard = unheard.filter(|_| replica.leader().is_none());
+        let Some(leader) = unheard.or_else(|| self.better_served_by()) else {
             return;
         };
         self.answer_all_with(|proposed| Refusal::AskReplica {
@@ -267,33 +278,8 @@ impl Node {
         });
     }
 
-    /// The process stops: another replica is to be asked, if there is one.
-    pub(super) fn answer_all_held(&mut self) {
-        let me = self.settings.replica;
-        let others = self
-            .settings
-            .members
-            .iter()
-            .copied()
-            .filter(|member| *member != me);
-        let heir = self
-            .leader()
-            .filter(|leader| *leader != me)
-            .or_else(|| others.min());
-        self.answer_all_with(|proposed| match heir {
-            Some(heir) => Refusal::AskReplica {
-                replica: heir.0,
-                proposed,
-            },
-            None if proposed => Refusal::NoQuorum { proposed },
-            None => Refusal::NotServing {
-                reason: "the server is stopping".into(),
-            },
-        });
-    }
-
     /// Until nothing is held: what is given up lets those begin that waited behind it.
-    fn answer_all_with(&mut self, refusal: impl Fn(bool) -> Refusal) {
+    pub(super) fn answer_all_with(&mut self, refusal: impl Fn(bool) -> Refusal) {
         while self.held.len() + self.reads.len() > 0 {
             for request in self.held.take_all() {
                 self.give_up(&request, &refusal(request.proposed));

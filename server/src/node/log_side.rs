@@ -63,10 +63,14 @@ impl Node {
             self.held.hand_over_again();
             self.forwarded.clear();
             self.forwarded_bytes = 0;
+            self.rejoins.forget_proposals();
         }
         match under.0 {
             None => {}
-            Some(leader) if leader == self.settings.replica => self.propose_held(),
+            Some(leader) if leader == self.settings.replica => {
+                self.propose_rejoins();
+                self.propose_held();
+            }
             Some(leader) => self.forward_held(leader),
         }
     }
@@ -182,6 +186,7 @@ impl Node {
         self.state
             .apply(slot, command, |effect| effects.push(effect));
         self.applied_tick = self.now;
+        self.log_rejoin(slot, command);
         if self.state.log_time_ms() > self.stamped.1 {
             self.stamped = (self.now, self.state.log_time_ms());
         }
@@ -199,6 +204,10 @@ impl Node {
             Note::Preparing(ballot) => info!("{me} asks a majority to promise {ballot}"),
             Note::Leading(ballot) => info!("{me} leads in {ballot}"),
             Note::Resigned(ballot, reason) => info!("{me} leads no longer in {ballot}: {reason:?}"),
+            Note::HandedOver(ballot, heir) => info!("{me} hands {ballot} over to {heir}"),
+            Note::TakingOver(ballot, leader) => {
+                info!("{me} takes over from {leader}, which stops leading in {ballot}");
+            }
             Note::Following(ballot, leader) => info!("{me} follows {leader} in {ballot}"),
         }
     }

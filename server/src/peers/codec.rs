@@ -110,6 +110,15 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
             out.extend_from_slice(bytes);
         }
         PeerMessage::SnapshotPending => put_head(out, SNAPSHOT_PENDING, rests_on),
+        PeerMessage::RejoinRequest { incarnation, nonce } => {
+            put_head(out, REJOIN_REQUEST, rests_on);
+            incarnation.put(out);
+            nonce.put(out);
+        }
+        PeerMessage::RejoinQuery { nonce } => {
+            put_head(out, REJOIN_QUERY, rests_on);
+            nonce.put(out);
+        }
     });
 }
 
@@ -206,6 +215,8 @@ const FOUNDED: u8 = 0x63;
 const SNAPSHOT_REQUEST: u8 = 0x64;
 const SNAPSHOT_PIECE: u8 = 0x65;
 const SNAPSHOT_PENDING: u8 = 0x66;
+const REJOIN_REQUEST: u8 = 0x68;
+const REJOIN_QUERY: u8 = 0x69;
 
 /// Writes and reads messages from one table, so that the two cannot differ: a kind, a variant, and its fields in the
 /// order in which they travel. What may be long comes last, so that it need not be copied to be sent.
@@ -248,6 +259,7 @@ agreement_messages! {
     0x4c Chosen { from_slot, chosen_watermark, trimmed_watermark, commands }
     0x4d ReadQuery { nonce }
     0x4e ReadAnswer { nonce, read_watermark }
+    0x4f TakeOver { ballot }
     0x50 PrepareInstances { ballot, min, chosen }
     0x51 PromiseInstances { ballot, incarnation, sending, part, parts, min, chosen, accepted }
     0x52 EchoInstances { ballot, nonce, incarnation, done_watermark, learned }
@@ -280,6 +292,13 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
             offset: Field::take(fields, "offset")?,
         },
         SNAPSHOT_PENDING => PeerMessage::SnapshotPending,
+        REJOIN_REQUEST => PeerMessage::RejoinRequest {
+            incarnation: Field::take(fields, "incarnation")?,
+            nonce: Field::take(fields, "nonce")?,
+        },
+        REJOIN_QUERY => PeerMessage::RejoinQuery {
+            nonce: Field::take(fields, "nonce")?,
+        },
         _ => PeerMessage::Agreement(take_agreement(kind, fields)?),
     })
 }

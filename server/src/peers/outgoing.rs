@@ -46,7 +46,9 @@ impl Urgency {
             | PeerMessage::FoundingQuery { .. }
             | PeerMessage::FoundingReply { .. }
             | PeerMessage::Founded { .. }
-            | PeerMessage::SnapshotPiece { .. } => return Self::Bulk,
+            | PeerMessage::SnapshotPiece { .. }
+            | PeerMessage::RejoinRequest { .. }
+            | PeerMessage::RejoinQuery { .. } => return Self::Bulk,
         };
         match message {
             Message::Canvass { .. }
@@ -65,6 +67,7 @@ impl Urgency {
             Message::Promise { .. }
             | Message::Accept { .. }
             | Message::Advance { .. }
+            | Message::TakeOver { .. }
             | Message::Chosen { .. }
             | Message::PromiseInstances { .. }
             | Message::ForwardInstance { .. }

@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 
 use mio::Poll;
 use mio::net::UdpSocket;
+use socket2::SockRef;
 
 pub use cookies::{Cookies, Proof};
 pub use exchange::{Counts, DatagramSettings, Exchange};
@@ -21,6 +22,10 @@ pub use in_flight::{DATAGRAM_BYTES_IN_FLIGHT_MAX, DATAGRAMS_IN_FLIGHT_MAX};
 use crate::events::{Event, ToWorker};
 use crate::mailbox::{Mailbox, mailbox};
 use thread::{BELL, DatagramThread};
+
+/// What the system may keep of datagrams that came and are not read: a burst of as many as may be in flight, each of
+/// which takes it about a KiB.
+const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// The running thread.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ impl Datagrams {
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (mailbox, inbox) = mailbox(poll.registry(), BELL)?;
+        // The system grants what it is set to grant at most; less costs datagrams, which are sent again.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
         let exchange = Exchange::new(settings, rand::random);
         let thread = DatagramThread::new(poll, inbox, socket, exchange, replica_thread.clone())?;
         let builder = std::thread::Builder::new().name("datagrams".to_owned());

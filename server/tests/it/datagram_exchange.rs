@@ -263,6 +263,26 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_damaged_request_is_done_refused_or_passed_over(
+        which in 0usize..6, place in any::<prop::sample::Index>(), byte in any::<u8>(), cut in 0usize..8,
+        proved in any::<bool>(),
+    ) {
+        let mut side = Side::new(1_200);
+        let cookie = if proved { side.cookie_for(client()) } else { Cookie::NONE };
+        let mut bytes = datagram(&requests()[which], cookie);
+        bytes.truncate(bytes.len() - cut);
+        *place.get_mut(&mut bytes) = byte;
+        let (out, events) = side.receive(&bytes, client());
+        prop_assert!(out.is_empty() || events.is_empty());
+        prop_assert!(out.len() <= bytes.len() || proved);
+        if !out.is_empty() {
+            ServerDatagram::decode(&out).unwrap();
+        }
+    }
+}
+
 #[test]
 fn what_might_be_answered_at_length_is_not_done_before_the_address_is_proved() {
     let mut side = Side::new(1_200);

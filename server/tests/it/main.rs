@@ -17,7 +17,13 @@ mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
 #[cfg(test)]
+mod cluster_peer_faults;
+#[cfg(test)]
 mod cluster_snapshots;
+#[cfg(test)]
+mod cluster_stop;
+#[cfg(test)]
+mod cluster_unreliable;
 #[cfg(test)]
 mod datagram_exchange;
 #[cfg(test)]
@@ -32,6 +38,12 @@ mod journal;
 mod journal_thread;
 #[cfg(test)]
 mod journal_trim;
+#[cfg(test)]
+mod library;
+#[cfg(test)]
+mod library_faults;
+#[cfg(test)]
+mod library_group;
 #[cfg(test)]
 mod node;
 #[cfg(test)]

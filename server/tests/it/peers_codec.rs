@@ -164,6 +164,7 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
             },
             "0000000000000007 0000000000000005".into(),
         ),
+        (0x4f, Message::TakeOver { ballot: ballot() }, BALLOT.into()),
     ]
 }
 
@@ -302,6 +303,19 @@ fn cases() -> Vec<(u8, PeerMessage, String)> {
         "0000000000000009 0000000000000102 0000000000000100 7879".into(),
     ));
     cases.push((0x66, PeerMessage::SnapshotPending, String::new()));
+    cases.push((
+        0x68,
+        PeerMessage::RejoinRequest {
+            incarnation,
+            nonce: 7,
+        },
+        "00000000000000aa 0000000000000007".into(),
+    ));
+    cases.push((
+        0x69,
+        PeerMessage::RejoinQuery { nonce: 7 },
+        "0000000000000007".into(),
+    ));
     cases
 }
 

@@ -44,11 +44,13 @@ pub(super) enum Bug {
     PromiseBelowTrimPoint,
     /// The journal is trimmed when a snapshot is begun (RULES R7).
     ForgetBeforeDurable,
+    /// A replica whose disk was lost goes on under its earlier incarnation (RULES R1).
+    BlankVotes,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 18] = [
+    pub(super) const ALL: [(Self, u64); 19] = [
         (Self::SentBeforeDurable, 22),
         (Self::BallotReused, 761),
         (Self::PromiseNotPersisted, 327),
@@ -67,6 +69,7 @@ impl Bug {
         (Self::SessionsMissingFromSnapshot, 2),
         (Self::PromiseBelowTrimPoint, 136),
         (Self::ForgetBeforeDurable, 4),
+        (Self::BlankVotes, 34),
     ];
 }
 

@@ -37,6 +37,8 @@ pub(super) struct SimReplica {
     received: Option<Slot>,
     /// The snapshot that rotted.
     rotten: Option<String>,
+    /// The incarnation that the next start takes instead of drawing one, for the planted bugs.
+    pub(super) revived: Option<u64>,
 }
 
 /// What dies with a crash.
@@ -62,6 +64,8 @@ pub(super) struct Process {
     received: Option<Slot>,
     /// What the journal need not hold.
     trim_below: Slot,
+    /// It was told to stop.
+    pub(super) is_stopping: bool,
 }
 
 /// One hand-over to the journal.
@@ -97,6 +101,7 @@ impl SimReplica {
             accepted: BTreeMap::new(),
             received: None,
             rotten: None,
+            revived: None,
         }
     }
 
@@ -127,16 +132,18 @@ impl SimReplica {
         let kept_slots = loaded.kept_slots();
         let mut recovery = Recovery::with_snapshots(cluster, loaded.restored, &kept_slots);
         let mut batches = Vec::new();
+        let mut revived = self.revived.take();
         let storage = Storage::open_above(
             recovery.applied(),
             &disk,
             &settings,
-            &mut || random.draw(),
+            &mut || revived.take().unwrap_or_else(|| random.draw()),
             &mut |state, records| batches.push((state, records)),
         )
         .map_err(|error| format!("{} does not start: {error}", self.id))?;
-        if let Some(reason) = storage.blank {
-            return Err(format!("{} is blank: {reason}", self.id));
+        if storage.damage.is_some() {
+            // As the server does: what was read belongs to a journal that was moved aside.
+            batches.clear();
         }
         if start.bug == Some(Bug::LastBatchCut) {
             let last = batches.iter().rposition(|(_, records)| !records.is_empty());
@@ -161,7 +168,7 @@ impl SimReplica {
             birth,
         };
         self.life += 1;
-        let mut node = Node::new(node_settings, storage.identity, recovery, None);
+        let mut node = Node::new(node_settings, storage.identity, recovery, storage.blank);
         node.take_snapshots_every(start.snapshot_journal_bytes);
         node.keep_log_bytes(start.kept_log_bytes);
         self.process = Some(Process {
@@ -179,6 +186,7 @@ impl SimReplica {
             durable: 0,
             outbox: VecDeque::new(),
             is_turn_due: false,
+            is_stopping: false,
         });
         Ok(())
     }
@@ -264,6 +272,11 @@ impl Process {
                 persist,
             });
         }
+    }
+
+    /// Whether all that was handed to the journal is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable == self.handed
     }
 
     /// Keeps messages until all that was handed over is durable.

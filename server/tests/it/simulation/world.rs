@@ -16,6 +16,7 @@ use super::faults::{Faults, Links, MS};
 use super::history::{Kind, Operation};
 use super::random::Random;
 use super::replica::{SimReplica, Start, note_accepted, without_promise};
+use super::wiping::Wiping;
 
 /// One seed's world.
 pub(super) struct World {
@@ -23,7 +24,7 @@ pub(super) struct World {
     /// For snapshots, so that they change nothing of what else a seed draws.
     snapshot_random: Random,
     faults: Faults,
-    bug: Option<Bug>,
+    pub(super) bug: Option<Bug>,
     trace: bool,
     now: u64,
     events: BTreeMap<(u64, u64), Event>,
@@ -43,8 +44,9 @@ pub(super) struct World {
     states: BTreeMap<Slot, u128>,
     /// The nonce of the last heartbeat that each replica sent, for the planted bugs.
     last_nonce: BTreeMap<ReplicaId, u64>,
-    calm: bool,
-    report: Report,
+    pub(super) wiping: Wiping,
+    pub(super) calm: bool,
+    pub(super) report: Report,
     hasher: DefaultHasher,
 }
 
@@ -68,7 +70,7 @@ fn draw_snapshot_bounds(seed: u64, random: &mut Random) -> (u64, usize) {
 
 /// What happens at a time.
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Tick {
         replica: usize,
         life: u64,
@@ -124,6 +126,8 @@ enum Event {
         power: bool,
     },
     Fault,
+    /// A disk is lost.
+    Wipe,
     Calm,
 }
 
@@ -133,10 +137,12 @@ pub(super) struct Report {
     pub(super) chosen: u64,
     pub(super) operations: u64,
     crashes: u64,
+    stops: u64,
     partitions: u64,
     pauses: u64,
     snapshots: u64,
     pub(super) transfers: u64,
+    pub(super) wipes: u64,
     simulated_us: u64,
     pub(super) trace_hash: u64,
 }
@@ -146,10 +152,12 @@ impl Report {
         self.chosen += other.chosen;
         self.operations += other.operations;
         self.crashes += other.crashes;
+        self.stops += other.stops;
         self.partitions += other.partitions;
         self.pauses += other.pauses;
         self.snapshots += other.snapshots;
         self.transfers += other.transfers;
+        self.wipes += other.wipes;
         self.simulated_us += other.simulated_us;
     }
 }
@@ -158,14 +166,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} partitions={} pauses={} snapshots={} transfers={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} snapshots={} transfers={} wipes={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
+            self.stops,
             self.partitions,
             self.pauses,
             self.snapshots,
             self.transfers,
+            self.wipes,
             self.simulated_us as f64 / 3.6e9
         )
     }
@@ -210,6 +220,7 @@ impl World {
             stamp: 0,
             states: BTreeMap::new(),
             last_nonce: BTreeMap::new(),
+            wiping: Wiping::draw(seed, count, bug),
             calm: false,
             report: Report::default(),
             hasher: DefaultHasher::new(),
@@ -226,6 +237,7 @@ impl World {
         }
         self.schedule(self.faults.interval_us, Event::Fault);
         self.schedule(self.faults.end_us, Event::Calm);
+        self.schedule_wipe();
         let deadline = self.faults.end_us + LIVENESS_US;
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
@@ -246,7 +258,7 @@ impl World {
         unreachable!("ticks never end")
     }
 
-    fn schedule(&mut self, delay_us: u64, event: Event) {
+    pub(super) fn schedule(&mut self, delay_us: u64, event: Event) {
         self.scheduled += 1;
         self.events
             .insert((self.now + delay_us, self.scheduled), event);
@@ -304,6 +316,7 @@ impl World {
                 }
             }
             Event::Fault => self.draw_fault(),
+            Event::Wipe => self.draw_wipe(),
             Event::Calm => self.become_calm()?,
         }
         Ok(())
@@ -363,6 +376,13 @@ impl World {
         if self.replicas[replica].life != life {
             return Ok(());
         }
+        self.take_outputs(replica)?;
+        self.begin_sync(replica);
+        self.end_if_stopped(replica)
+    }
+
+    /// Handles the node's outputs until there are no more.
+    fn take_outputs(&mut self, replica: usize) -> Result<(), String> {
         loop {
             let Some(process) = &mut self.replicas[replica].process else {
                 return Ok(());
@@ -370,7 +390,7 @@ impl World {
             process.is_turn_due = false;
             let output = process.node.take_output();
             if output.is_empty() {
-                break;
+                return Ok(());
             }
             let mut persist = output.persist;
             if let Some(persist) = &persist {
@@ -379,6 +399,7 @@ impl World {
             if self.bug == Some(Bug::PromiseNotPersisted) {
                 persist = persist.map(without_promise);
             }
+            let life = self.replicas[replica].life;
             let process = self.replicas[replica]
                 .process
                 .as_mut()
@@ -415,8 +436,6 @@ impl World {
             }
             self.check_state(replica)?;
         }
-        self.begin_sync(replica);
-        Ok(())
     }
 
     /// Replicas that applied the same slots are in the same state, at every moment.
@@ -501,7 +520,10 @@ impl World {
     /// What a replica addresses to itself goes back into it at once; the rest goes through the network.
     fn send_all(&mut self, from: usize, messages: Vec<(ReplicaId, PeerMessage)>) {
         let sender = ReplicaId(from as u8);
-        for (to, message) in messages {
+        for (to, mut message) in messages {
+            if to != sender {
+                self.keep_in_memory(&mut message);
+            }
             self.trace(|| describe(sender, to, &message));
             if let PeerMessage::Agreement(Message::Heartbeat { ballot, nonce, .. }) = &message {
                 self.last_nonce.insert(sender, *nonce);
@@ -692,7 +714,13 @@ impl World {
         self.schedule(next, Event::Fault);
         let replica = self.victim();
         match self.random.between(0, 10) {
-            0..3 if self.faults.crashes => self.crash(replica, false),
+            0..3 if self.faults.crashes => {
+                if self.random.chance(300) {
+                    self.stop(replica);
+                } else {
+                    self.crash(replica, false);
+                }
+            }
             3 if self.faults.power_cuts => self.stall_and_cut(replica),
             4 if self.faults.power_cuts => {
                 for replica in 0..self.replicas.len() {
@@ -773,7 +801,7 @@ impl World {
     }
 
     /// A replica that believes that it leads.
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         self.replicas.iter().position(|replica| {
             let process = replica.process.as_ref();
             process.is_some_and(|process| process.node.leader() == Some(replica.id))
@@ -787,7 +815,33 @@ impl World {
         leader.filter(|_| self.random.chance(500)).unwrap_or(any)
     }
 
-    fn crash(&mut self, replica: usize, power: bool) {
+    /// A process is told to stop: it ends by itself soon, and starts again.
+    fn stop(&mut self, replica: usize) {
+        if let Some(process) = &mut self.replicas[replica].process
+            && !std::mem::replace(&mut process.is_stopping, true)
+        {
+            process.node.begin_to_stop();
+            self.report.stops += 1;
+            self.trace(|| format!("r{replica} is told to stop"));
+            self.want_turn(replica);
+        }
+    }
+
+    /// A process that was told to stop ends once its node may: who waits for an answer gets one.
+    fn end_if_stopped(&mut self, replica: usize) -> Result<(), String> {
+        let process = self.replicas[replica].process.as_mut();
+        let Some(process) = process.filter(|process| process.is_stopping) else {
+            return Ok(());
+        };
+        if process.node.may_stop() {
+            process.node.stop();
+            self.take_outputs(replica)?;
+            self.crash(replica, false);
+        }
+        Ok(())
+    }
+
+    pub(super) fn crash(&mut self, replica: usize, power: bool) {
         if self.replicas[replica].process.is_none() {
             return;
         }
@@ -806,17 +860,19 @@ impl World {
         self.faults.calm();
         self.links = Links::whole(self.replicas.len());
         let count = self.replicas.len();
-        let founded = self.replicas.iter().all(SimReplica::is_founded);
+        let blank = self.blank_replicas();
+        let mut with_memory = (0..count).filter(|replica| !blank.contains(replica));
+        let founded = with_memory.all(|replica| self.replicas[replica].is_founded());
         let stays_away = founded && self.random.chance(500);
         let mut away = if stays_away {
-            count - (count / 2 + 1)
+            count - (count / 2 + 1) - blank.len()
         } else {
             0
         };
         for replica in 0..count {
             self.replicas[replica].paused_until = self.replicas[replica].paused_until.min(self.now);
             self.replicas[replica].deaf_until = self.replicas[replica].paused_until;
-            if away > 0 && self.random.chance(600) {
+            if away > 0 && !blank.contains(&replica) && self.random.chance(600) {
                 away -= 1;
                 self.replicas[replica].crash(true, &mut self.random);
                 self.events
@@ -835,11 +891,16 @@ impl World {
         if !self.clients.iter().all(SimClient::is_finished) {
             return false;
         }
-        let mut states = self
-            .replicas
-            .iter()
-            .filter_map(|replica| replica.process.as_ref())
-            .map(|process| (process.node.applied(), process.node.state_hash()));
+        let running = || {
+            self.replicas
+                .iter()
+                .filter_map(|replica| replica.process.as_ref())
+        };
+        if !running().all(|process| process.node.votes()) {
+            return false;
+        }
+        let mut states =
+            running().map(|process| (process.node.applied(), process.node.state_hash()));
         let first = states.next();
         states.all(|state| Some(state) == first)
     }
@@ -872,6 +933,7 @@ impl World {
                     (
                         process.node.applied().0,
                         process.node.leader(),
+                        process.node.votes(),
                         process.node.state_hash(),
                     )
                 });
