@@ -290,9 +290,11 @@ impl Replica {
                 let echo = (ballot, nonce, incarnation, done_watermark);
                 self.handle_echo_instances(from, echo, &learned);
             }
-            Message::ForwardInstance { slot, command } => {
-                self.handle_forward_instance(from, slot, command);
-            }
+            Message::ForwardInstance {
+                slot,
+                relayed,
+                command,
+            } => self.handle_forward_instance(from, slot, relayed, command),
             Message::ChosenInstance { slot, command } => self.handle_chosen_instance(slot, command),
             Message::ForgottenInstances { min } => self.forget_below(min),
         }

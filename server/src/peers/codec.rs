@@ -263,7 +263,7 @@ agreement_messages! {
     0x50 PrepareInstances { ballot, min, chosen }
     0x51 PromiseInstances { ballot, incarnation, sending, part, parts, min, chosen, accepted }
     0x52 EchoInstances { ballot, nonce, incarnation, done_watermark, learned }
-    0x53 ForwardInstance { slot, command }
+    0x53 ForwardInstance { slot, relayed, command }
     0x54 ChosenInstance { slot, command }
     0x55 ForgottenInstances { min }
 }

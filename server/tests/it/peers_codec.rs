@@ -224,9 +224,10 @@ fn instance_cases() -> Vec<(u8, Message, String)> {
             0x53,
             Message::ForwardInstance {
                 slot: Slot(9),
+                relayed: true,
                 command: opaque(b"xy"),
             },
-            "0000000000000009 02 00000002 7879".into(),
+            "0000000000000009 01 02 00000002 7879".into(),
         ),
         (
             0x54,
