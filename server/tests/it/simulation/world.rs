@@ -400,6 +400,7 @@ impl World {
             if self.bug == Some(Bug::PromiseNotPersisted) {
                 persist = persist.map(without_promise);
             }
+            let life = self.replicas[replica].life;
             let process = self.replicas[replica]
                 .process
                 .as_mut()
