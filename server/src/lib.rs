@@ -14,6 +14,7 @@ pub mod node;
 pub mod peers;
 pub mod replica_thread;
 pub mod server;
+pub mod settings;
 pub mod signboard;
 pub mod snapshot;
 pub mod ticker;
