@@ -67,6 +67,7 @@ impl ReplicaThread {
             promises: Promises::new(self.durable),
             link_events: Vec::new(),
             stopping: None,
+            last_words: None,
             thread: self,
         }
         .run();
@@ -89,6 +90,8 @@ struct Turning {
     /// What the turn gathered for each worker.
     answers: Vec<Vec<(ConnectionId, Answer)>>,
     stopping: Option<Stopping>,
+    /// Why the process is to end when this turn is handed out.
+    last_words: Option<String>,
 }
 
 /// The workers are asked to be quiet, so that no request comes after the node's last word.
@@ -120,6 +123,9 @@ impl Turning {
             self.take_ticks();
             self.take_outputs();
             self.hand_out();
+            if let Some(reason) = self.last_words.take() {
+                self.thread.fatal.end(&reason);
+            }
         }
         self.end();
     }
@@ -223,6 +229,11 @@ impl Turning {
 
     /// Files say to which cluster they belong, but not which cluster lives at these addresses: only the peers can tell.
     fn refuse_foreign_files(&self) {
+        if let Some(error) = self.thread.links.other_settings() {
+            self.thread.fatal.end(&format!(
+                "{error}: the settings are fixed when the cluster is founded, so start this replica with the others'"
+            ));
+        }
         if let Some(cluster) = self.thread.links.majority_elsewhere() {
             self.thread.fatal.end(&format!(
                 "the files of this replica belong to another cluster than its peers: a majority of the members is of \
@@ -255,6 +266,7 @@ impl Turning {
             send,
             send_when_durable,
             answers,
+            stop,
         } = output;
         if let Some(identity) = identity {
             self.promises.hand_over(IDENTITY_BYTES);
@@ -273,6 +285,7 @@ impl Turning {
         for (connection, answer) in answers {
             self.answers[usize::from(connection.worker)].push((connection, answer));
         }
+        self.last_words = self.last_words.take().or(stop);
     }
 
     /// If the journal thread is gone, it has said why and the process is about to end: nothing may leave any more.

@@ -116,7 +116,9 @@ impl Founding {
             PeerMessage::Founded { nonce, record } => {
                 self.handle_founded(from, nonce, record, settings, identity)
             }
-            PeerMessage::Agreement(_) | PeerMessage::Forward { .. } => FoundingStep::Wait,
+            PeerMessage::Agreement(_)
+            | PeerMessage::Forward { .. }
+            | PeerMessage::HashReport { .. } => FoundingStep::Wait,
         }
     }
 
@@ -214,9 +216,10 @@ pub(crate) fn answer_unfounded(
             *nonce
         }
         PeerMessage::FoundingReply { .. } => 0,
-        PeerMessage::Founded { .. } | PeerMessage::Agreement(_) | PeerMessage::Forward { .. } => {
-            return;
-        }
+        PeerMessage::Founded { .. }
+        | PeerMessage::Agreement(_)
+        | PeerMessage::Forward { .. }
+        | PeerMessage::HashReport { .. } => return,
     };
     let record = record.clone();
     out.send

@@ -14,6 +14,7 @@ mod reads;
 mod sessions;
 mod snapshots;
 pub(crate) mod state;
+mod state_hashes;
 mod store;
 mod walk;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::reads::{Connections, HeldReads};
 use self::state::State;
+use self::state_hashes::HashReports;
 use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
 use crate::snapshot::Restored;
@@ -132,6 +134,7 @@ pub struct Node {
     /// What followers forwarded and this replica, leading, has not proposed yet.
     forwarded: VecDeque<Vec<u8>>,
     forwarded_bytes: usize,
+    hash_reports: HashReports,
     /// The leader and ballot under which requests were last handed over.
     handed_under: (Option<ReplicaId>, paxos::Ballot),
     /// The tick of the last apply, and the log time then known or stamped: what a new stamp goes on from (RULES R13).
@@ -167,6 +170,9 @@ pub struct NodeOutput {
     pub send_when_durable: Vec<(ReplicaId, PeerMessage)>,
     /// To be sent to clients.
     pub answers: Vec<(ConnectionId, Answer)>,
+    /// When all of the above is handled, the process is to end, for the reason given: its state is not that of the others
+    /// (RULES R21).
+    pub stop: Option<String>,
 }
 
 impl NodeOutput {
@@ -178,6 +184,7 @@ impl NodeOutput {
             && self.send.is_empty()
             && self.send_when_durable.is_empty()
             && self.answers.is_empty()
+            && self.stop.is_none()
     }
 }
 
@@ -214,6 +221,7 @@ impl Node {
             connections: Connections::new(),
             forwarded: VecDeque::new(),
             forwarded_bytes: 0,
+            hash_reports: HashReports::default(),
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
@@ -264,6 +272,7 @@ impl Node {
                     message,
                 }),
                 PeerMessage::Forward { requests } => self.take_forwarded(from, requests),
+                PeerMessage::HashReport { slot, hash } => self.take_hash_report(from, slot, hash),
                 PeerMessage::FoundingQuery { .. }
                 | PeerMessage::FoundingReply { .. }
                 | PeerMessage::Founded { .. } => {
@@ -295,6 +304,7 @@ impl Node {
             }
             Phase::Running(replica) => replica.tick(),
         }
+        self.tick_hashes();
         self.tick_clients();
     }
 
@@ -356,6 +366,7 @@ impl Node {
         self.ask_reads();
         self.hand_over();
         self.run_agreement();
+        self.stop_if_state_differs();
         std::mem::take(&mut self.out)
     }
 

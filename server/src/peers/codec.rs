@@ -5,7 +5,7 @@
 //! `rests_on:u64`, then the fields of the message in the order of the tables below. All integers are in network order.
 //!
 //! ```text
-//! slot, nonce, incarnation, ..._watermark   u64          replica   u8
+//! slot, nonce, incarnation, ..._watermark   u64          replica   u8          hash   u128
 //! ballot     round:u64 replica:u8 birth:u64              a leader that may be unknown   0 | 1 replica:u8
 //! command    0 a no-op | 1 replica:u8 incarnation:u64 a rejoin | 2 length:u32 and so many bytes
 //! a list     count:u32 and so many items                 accepted item   slot ballot command
@@ -76,6 +76,11 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
             put_head(out, FOUNDED, rests_on);
             nonce.put(out);
             record.put(out);
+        }
+        PeerMessage::HashReport { slot, hash } => {
+            put_head(out, HASH_REPORT, rests_on);
+            slot.put(out);
+            hash.put(out);
         }
     });
 }
@@ -163,6 +168,7 @@ const FORWARD: u8 = 0x60;
 const FOUNDING_QUERY: u8 = 0x61;
 const FOUNDING_REPLY: u8 = 0x62;
 const FOUNDED: u8 = 0x63;
+const HASH_REPORT: u8 = 0x6b;
 
 /// Writes and reads messages from one table, so that the two cannot differ: a kind, a variant, and its fields in the
 /// order in which they travel. What may be long comes last, so that it need not be copied to be sent.
@@ -224,6 +230,10 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
         FOUNDED => PeerMessage::Founded {
             nonce: Field::take(fields, "nonce")?,
             record: Field::take(fields, "record")?,
+        },
+        HASH_REPORT => PeerMessage::HashReport {
+            slot: Field::take(fields, "slot")?,
+            hash: Field::take(fields, "hash")?,
         },
         _ => PeerMessage::Agreement(take_agreement(kind, fields)?),
     })

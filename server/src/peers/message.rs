@@ -1,6 +1,7 @@
-//! What one replica's server says to another's: agreement, forwarded requests, and the founding.
+//! What one replica's server says to another's: agreement, forwarded requests, the founding, and state
+//! hashes.
 
-use paxos::{Incarnation, Message};
+use paxos::{Incarnation, Message, Slot};
 
 use crate::identity::FoundingRecord;
 
@@ -34,5 +35,13 @@ pub enum PeerMessage {
         nonce: u64,
         /// The founding record.
         record: FoundingRecord,
+    },
+    /// From a replica to the leader: the hash of its state. It comes again until the log has the hash of that slot or a
+    /// later one (RULES R21).
+    HashReport {
+        /// After every slot below this one.
+        slot: Slot,
+        /// The hash.
+        hash: u128,
     },
 }

@@ -25,6 +25,8 @@ mod journal_trim;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod node_hashes;
+#[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
 mod peers_codec;
@@ -40,6 +42,8 @@ mod raw_client;
 mod real_disk;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -34,11 +34,17 @@ pub(super) enum Bug {
     ReadOvertakesWrite,
     /// A retry is a new request.
     RetryIsNew,
+    /// One replica applies something else than the others.
+    AppliesSomethingElse,
+    /// Log time follows a clock wherever it jumps (RULES R13).
+    LogTimeFromClock,
+    /// Sessions are forgotten after a fraction of what was promised.
+    SessionExpiresEarly,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 15] = [
+    pub(super) const ALL: [(Self, u64); 18] = [
         (Self::SentBeforeDurable, 11),
         (Self::BallotReused, 331),
         (Self::PromiseNotPersisted, 249),
@@ -54,5 +60,16 @@ impl Bug {
         (Self::WritesUnordered, 2),
         (Self::ReadOvertakesWrite, 1),
         (Self::RetryIsNew, 1),
+        (Self::AppliesSomethingElse, 1),
+        (Self::LogTimeFromClock, 1),
+        (Self::SessionExpiresEarly, 1),
     ];
+
+    /// What the error must say, where one rule is to find the bug and no other may.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::AppliesSomethingElse => "and a majority has",
+            _ => "",
+        }
+    }
 }

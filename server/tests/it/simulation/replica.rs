@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::journal::{Disk, Journal, JournalSettings, Storage, StorageSettings};
 use kvpaxos_server::node::{Node, NodeSettings, Recovery};
 use kvpaxos_server::peers::PeerMessage;
+use kvpaxos_server::ticker::Ticker;
 use paxos::{Ballot, Command, Persist, Record, ReplicaId, Slot};
 
 use super::bugs::Bug;
@@ -26,6 +28,8 @@ pub(super) struct SimReplica {
     pub(super) deaf_until: u64,
     /// Until then no sync ends.
     pub(super) disk_stalls_until: u64,
+    /// How far its clock is ahead.
+    pub(super) clock_ahead_us: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
     pub(super) accepted: BTreeMap<Slot, Command>,
 }
@@ -45,6 +49,7 @@ pub(super) struct Process {
     /// Messages that wait until the work of this number is durable.
     outbox: VecDeque<(u64, Vec<(ReplicaId, PeerMessage)>)>,
     pub(super) is_turn_due: bool,
+    pub(super) ticker: Ticker,
 }
 
 /// One hand-over to the journal.
@@ -61,6 +66,9 @@ pub(super) struct Start {
     pub(super) members: Vec<ReplicaId>,
     pub(super) reads_through_log: bool,
     pub(super) bug: Option<Bug>,
+    pub(super) session_expiry_s: u32,
+    /// What the replica's clock says.
+    pub(super) now: Instant,
 }
 
 impl SimReplica {
@@ -73,6 +81,7 @@ impl SimReplica {
             paused_until: 0,
             deaf_until: 0,
             disk_stalls_until: 0,
+            clock_ahead_us: 0,
             accepted: BTreeMap::new(),
         }
     }
@@ -84,6 +93,7 @@ impl SimReplica {
             window: 8,
             hash_interval: 64,
             value_bytes_max: 1 << 20,
+            session_expiry_s: start.session_expiry_s,
             ..ClusterSettings::default()
         };
         let settings = StorageSettings {
@@ -140,6 +150,7 @@ impl SimReplica {
             durable: 0,
             outbox: VecDeque::new(),
             is_turn_due: false,
+            ticker: Ticker::new(start.now),
         });
         Ok(())
     }
