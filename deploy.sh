@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Starts five replicas of kvpaxos on this machine and waits until they serve. See usage below.
 #
-# Environment: KVPAXOS_BASE_TCP (1111) and KVPAXOS_BASE_PEER (7111), the ports of replica 0; KVPAXOS_DIR (.kvpaxos),
-# where data and process ids are kept; KVPAXOS_LOGS (logs); KVPAXOS_BIN, a directory of ready-made binaries.
+# Environment: KVPAXOS_BASE_TCP (1111), KVPAXOS_BASE_UDP (5555) and KVPAXOS_BASE_PEER (7111), the ports of replica 0;
+# KVPAXOS_DIR (.kvpaxos), where data and process ids are kept; KVPAXOS_LOGS (logs); KVPAXOS_BIN, a directory of
+# ready-made binaries.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 replicas=(0 1 2 3 4)
 base_tcp=${KVPAXOS_BASE_TCP:-1111}
+base_udp=${KVPAXOS_BASE_UDP:-5555}
 base_peer=${KVPAXOS_BASE_PEER:-7111}
 dir=$(realpath -m "${KVPAXOS_DIR:-.kvpaxos}")
 logs=${KVPAXOS_LOGS:-logs}
@@ -80,13 +82,13 @@ start_replica() {
     local i=$1 log="$logs/server-$1.log"
     # A session of its own: Ctrl-C in a client's terminal must not reach the replicas. The lock is not theirs.
     setsid "$bin/kvpaxos-server" --id "$i" --members "$(member_list)" --tcp "127.0.0.1:$((base_tcp + i))" \
-        --data "$(data_of "$i")" --log-file "$log" \
+        --udp "127.0.0.1:$((base_udp + i))" --data "$(data_of "$i")" --log-file "$log" \
         </dev/null >/dev/null 2>"$dir/replica-$i.err" 9>&- &
     local pid=$!
     echo "$pid" >"$(pid_file_of "$i")"
     # Until the program has taken the place of the shell, its command line is not that of a server.
     while kill -0 "$pid" 2>/dev/null && ! running_pid "$i" >/dev/null; do sleep 0.01; done
-    echo "replica $i: started, TCP port $((base_tcp + i)), log in $log"
+    echo "replica $i: started, TCP port $((base_tcp + i)), UDP port $((base_udp + i)), log in $log"
 }
 
 check_alive() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kvpaxos_client::ClientOptions;
+use kvpaxos_client::{ClientOptions, Transport};
 use log::LevelFilter;
 
 use crate::exit::Failure;
@@ -18,10 +18,10 @@ use crate::exit::Failure;
 #[derive(Debug, Parser)]
 #[command(name = "kvpaxos-client", version)]
 pub(crate) struct Arguments {
-    /// Where the replicas listen: host:port,... or tcp://host:port,...; the first is asked first
+    /// Where the replicas listen: host:port,... or tcp://host:port,udp://host:port,...; the first is asked first
     #[arg(long, global = true, value_name = "LIST")]
     endpoints: Option<String>,
-    /// The transport
+    /// The transport, for endpoints that name none
     #[arg(long, global = true, value_enum, default_value_t = Protocol::Tcp)]
     protocol: Protocol,
     /// How long an operation is tried, at this replica and others
@@ -117,7 +117,8 @@ pub(crate) struct BenchArguments {
     /// How many of 100 operations of --op mixed are reads
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) read_percent: u32,
-    /// Append tags to keys of each client's own and read them back at the end: every answered one must be there once
+    /// Append tags to keys of each client's own and read them back at the end: every answered one must be there once,
+    /// and in order, which over UDP is promised without --pipeline only
     #[arg(long)]
     pub(crate) check: bool,
     /// Stay with the replica that each client began with, instead of going to the leader
@@ -154,23 +155,18 @@ impl Arguments {
     /// What the library is told.
     ///
     /// # Errors
-    /// An endpoint is none, or UDP is asked for.
+    /// An endpoint is none.
     pub(crate) fn client_options(&self) -> Result<ClientOptions, Failure> {
-        let list = self.endpoints.as_deref();
-        let is_udp = |list: &str| {
-            list.split(',')
-                .any(|text| text.trim().starts_with("udp://"))
+        let transport = match self.protocol {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
         };
-        if self.protocol == Protocol::Udp || list.is_some_and(is_udp) {
-            let reason = "UDP is not there yet: it comes with a later release; use --protocol tcp";
-            return Err(Failure::Usage(reason.to_owned()));
-        }
         if self.timeout.is_zero() {
             return Err(Failure::Usage("--timeout must be above zero".to_owned()));
         }
-        let mut options = match list {
-            None => ClientOptions::local_cluster(),
-            Some(list) => ClientOptions::parse(&list.replace("tcp://", ""))?,
+        let mut options = match self.endpoints.as_deref() {
+            None => ClientOptions::local_cluster_over(transport),
+            Some(list) => ClientOptions::parse_over(list, transport)?,
         };
         options.timeout = self.timeout;
         options.label.clone_from(&self.name);

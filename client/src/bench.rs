@@ -34,14 +34,16 @@ pub(crate) fn run(
         return Err(Failure::Usage("--seconds must be above zero".to_owned()));
     }
     options.follow_leader = !arguments.spread;
+    let uses_datagrams = options.uses_datagrams();
     let clients = arguments.clients as usize;
+    let pipeline = arguments.pipeline as usize;
     let mut bench = Bench {
         fleet: Fleet::new(options, clients)?,
         load: Load::new(arguments),
         check: arguments
             .check
-            .then(|| AppendCheck::new(clients, arguments.value_bytes)),
-        pipeline: arguments.pipeline as usize,
+            .then(|| AppendCheck::new(clients, arguments.value_bytes, uses_datagrams, pipeline)),
+        pipeline,
         done: Vec::new(),
     };
     bench.fill_in()?;

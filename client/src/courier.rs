@@ -6,13 +6,16 @@
 //!                          └──▶ next lane becomes the current one; every unfinished request is sent there again,
 //!                               in order, under the same name; the first answer from any lane counts
 //! ```
-//! A lane is a connection to one endpoint. One lane is current: requests are sent there. A lane that was left stays
+//! A lane is a connection to one endpoint, or the exchange of datagrams with it. One lane is current: requests are sent there. A lane that was left stays
 //! open while copies wait on it, because its answer ("no quorum" takes a server 5 s) may be the only one to come.
 //!
 //! Relies on its driver to connect, write, read and tell the time. It never repeats a write under another name, and
 //! never takes an answer for a request that was not sent on the connection it came from (SPEC B4).
 
 mod answers;
+#[cfg(test)]
+mod datagram_tests;
+mod datagrams;
 mod lane;
 mod queue;
 mod route;
@@ -32,8 +35,9 @@ use log::{debug, warn};
 use crate::directory::Directory;
 use crate::error::ClientError;
 use crate::operation::{Operation, Reply};
-use crate::options::ClientOptions;
+use crate::options::{ClientOptions, Endpoint};
 use crate::throttle::Throttle;
+use datagrams::Resend;
 use lane::{Lane, LaneSet};
 use queue::{Pending, Queue};
 use session::{Opening, Session};
@@ -85,8 +89,13 @@ pub(crate) struct Courier {
     value_bytes: u64,
     completions: Vec<Completion>,
     to_close: Vec<usize>,
+    /// The lane over UDP to which the client returns from a connection, made for what does not fit a datagram.
+    detour_from: Option<usize>,
+    /// Where a request is written before it is put into a datagram.
+    scratch: Vec<u8>,
     unreadable: Throttle,
     unasked: Throttle,
+    foreign: Throttle,
 }
 
 impl Courier {
@@ -96,8 +105,9 @@ impl Courier {
         first: usize,
         now: Instant,
     ) -> Self {
+        let lane = |endpoint: &Endpoint| Lane::new(endpoint.transport(), now);
         Self {
-            lanes: options.endpoints.iter().map(|_| Lane::new(now)).collect(),
+            lanes: options.endpoints.iter().map(lane).collect(),
             options,
             directory,
             current: first,
@@ -112,8 +122,11 @@ impl Courier {
             value_bytes: 0,
             completions: Vec::new(),
             to_close: Vec::new(),
+            detour_from: None,
+            scratch: Vec::new(),
             unreadable: Throttle::default(),
             unasked: Throttle::default(),
+            foreign: Throttle::default(),
         }
     }
 
@@ -128,6 +141,8 @@ impl Courier {
             deadline,
             copies: LaneSet::default(),
             asked: now,
+            resend: Resend::default(),
+            needs_stream: false,
             maybe_proposed: false,
             last_refusal: None,
         });
@@ -171,6 +186,8 @@ impl Courier {
         self.give_up_overdue(now);
         self.paused_until = self.paused_until.filter(|until| now < *until);
         self.check_current_lane(now);
+        self.resend_due(now);
+        self.move_if_drained(now);
         self.pump(now);
         self.note_wakes(now);
     }
@@ -211,35 +228,62 @@ impl Courier {
                 return false;
             }
         }
+        if let Err(refusal) = self.encode(tag) {
+            self.move_to_stream(tag, refusal, now);
+            return self.queue.get_mut(tag).is_none();
+        }
+        let is_datagram = self.lanes[current].datagrams.is_some();
+        let pending = self.queue.get_mut(tag).expect("it is being sent");
         pending.copies.insert(current);
         pending.asked = now;
+        pending.resend = Resend::first(is_datagram, now);
+        pending.maybe_proposed |= is_datagram && pending.operation.is_write();
+        let resend = pending.resend.due();
         self.lanes[current].outstanding += 1;
-        self.encode(tag);
         self.wake_by(now + self.attempt_timeout());
+        if let Some(resend) = resend {
+            self.wake_by(resend);
+        }
         true
     }
 
-    fn encode(&mut self, tag: u64) {
+    /// Writes a copy for the current lane. Over UDP no order holds, so that a write follows no other there.
+    ///
+    /// # Errors
+    /// It does not fit a datagram; nothing is written.
+    fn encode(&mut self, tag: u64) -> Result<(), Refusal> {
         let pending = self.queue.get_mut(tag).expect("it is being sent");
-        let out = &mut self.lanes[self.current].outgoing;
+        let lane = &mut self.lanes[self.current];
         let endpoint = &self.options.endpoints[self.current];
+        let is_datagram = lane.datagrams.is_some();
+        let wire_tag = lane.wire_tag(tag);
+        let out = if is_datagram {
+            self.scratch.clear();
+            &mut self.scratch
+        } else {
+            &mut lane.outgoing
+        };
         match (pending.name, &pending.operation) {
             (Some(name), _) => {
                 let (floor, after) = self.session.bounds(name);
+                let after = if is_datagram { 0 } else { after };
                 let write = pending.write(floor, after).expect("it has a name");
-                append_write(out, tag, &write);
+                append_write(out, wire_tag, &write);
                 debug!("-> {endpoint} Write tag={tag} {write}");
             }
             (None, Operation::Get { key }) => {
-                append_get(out, tag, key);
+                append_get(out, wire_tag, key);
                 debug!("-> {endpoint} Get tag={tag} GET {}", Elided(key));
             }
             (None, _) => {
-                let request = Request::Status { tag };
-                request.append_to(out);
-                debug!("-> {endpoint} {request}");
+                Request::Status { tag: wire_tag }.append_to(out);
+                debug!("-> {endpoint} Status tag={tag}");
             }
         }
+        if is_datagram {
+            lane.put(&self.scratch)?;
+        }
+        Ok(())
     }
 
     /// Asks the current lane for a session, if none is open and no copy of the question is on that lane.
@@ -253,6 +297,7 @@ impl Courier {
                 nonce: rand::random(),
                 copies: LaneSet::default(),
                 asked: now,
+                resend: Resend::default(),
             });
             self.next_opening_tag += 1;
         }
@@ -262,15 +307,14 @@ impl Courier {
         }
         opening.copies.insert(self.current);
         opening.asked = now;
-        let request = Request::OpenSession {
-            tag: opening.tag,
-            nonce: opening.nonce,
-        };
-        let lane = &mut self.lanes[self.current];
-        lane.outstanding += 1;
-        request.append_to(&mut lane.outgoing);
-        debug!("-> {} {request}", self.options.endpoints[self.current]);
+        opening.resend = Resend::first(self.lanes[self.current].datagrams.is_some(), now);
+        let resend = opening.resend.due();
+        self.lanes[self.current].outstanding += 1;
+        self.encode_opening();
         self.wake_by(now + self.attempt_timeout());
+        if let Some(resend) = resend {
+            self.wake_by(resend);
+        }
     }
 
     /// Gives up what is past its deadline. Its number is finished: it will not run after the next write.
@@ -308,6 +352,7 @@ impl Courier {
         }
         self.value_bytes -= pending.operation.value().len() as u64;
         self.release_copies(pending.copies);
+        self.end_detour();
         self.completions.push(Completion {
             ticket: Ticket(tag),
             operation: pending.operation,
@@ -347,13 +392,13 @@ impl Courier {
             wakes.push(pending.deadline);
             if pending.copies.contains(current) {
                 wakes.push(pending.asked + attempt_timeout);
+                wakes.extend(pending.resend.due());
             }
         }
-        wakes.extend(
-            self.session
-                .opening()
-                .map(|opening| opening.asked + attempt_timeout),
-        );
+        if let Some(opening) = self.session.opening() {
+            wakes.push(opening.asked + attempt_timeout);
+            wakes.extend(opening.resend.due());
+        }
         wakes.extend(self.paused_until);
         wakes.extend(self.lane_wake());
         // What is overdue and could not be helped is looked at again soon, and not at once.

@@ -1,9 +1,10 @@
 //! Many clients on one thread: the sockets under the couriers.
 //!
-//! Each client is a client of its own, with a session, connections and retries of its own. One poll serves them all;
+//! Each client is a client of its own, with a session, sockets and retries of its own. One poll serves them all;
 //! what a turn has to send is written once per connection. Nothing here decides anything about requests: that is the
 //! courier's part. It reads the clock, and no other thread.
 
+mod datagrams;
 mod socket;
 
 use std::io;
@@ -16,7 +17,8 @@ use crate::courier::{Completion, Courier, Ticket};
 use crate::directory::Directory;
 use crate::error::ClientError;
 use crate::operation::Operation;
-use crate::options::ClientOptions;
+use crate::options::{ClientOptions, Transport};
+use datagrams::DatagramSocket;
 use socket::{ReadEnd, Socket};
 
 /// How many bytes are read from a socket at once.
@@ -24,6 +26,9 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// How many events a turn takes from the poll; what is more comes in the next turn.
 const EVENTS_PER_TURN_MAX: usize = 1_024;
+
+/// How many datagrams a turn takes from a socket: whoever floods it delays the others by no more than this.
+const DATAGRAMS_PER_TURN_MAX: usize = 1_024;
 
 /// Clients that share a thread, each with operations of its own outstanding.
 #[derive(Debug)]
@@ -33,10 +38,17 @@ pub struct Fleet {
     events: Events,
     couriers: Vec<Courier>,
     /// The connections: those of client `c` begin at `c` times the number of endpoints.
-    sockets: Vec<Option<Socket>>,
+    sockets: Vec<Option<Link>>,
     /// Whether each courier may have something to connect, close, write or report.
     touched: Vec<bool>,
     scratch: Box<[u8]>,
+}
+
+/// What connects a client to an endpoint.
+#[derive(Debug)]
+enum Link {
+    Stream(Socket),
+    Datagrams(DatagramSocket),
 }
 
 impl Fleet {
@@ -49,7 +61,7 @@ impl Fleet {
         options.check()?;
         let endpoints = options.endpoints.len();
         let options = Arc::new(options);
-        let directory = Arc::new(Directory::new(endpoints));
+        let directory = Arc::new(Directory::new(&options.endpoints));
         let now = Instant::now();
         let courier = |client| {
             let first = (options.first + client) % endpoints;
@@ -134,7 +146,11 @@ impl Fleet {
             if event.is_writable() {
                 self.connected(place, now);
             }
-            if event.is_readable() || event.is_error() || event.is_read_closed() {
+            let ends = event.is_error() || event.is_read_closed();
+            if let Some(Link::Stream(socket)) = self.sockets[place].as_mut().filter(|_| ends) {
+                socket.ending();
+            }
+            if event.is_readable() || ends {
                 self.read(place, now);
             }
         }
@@ -189,8 +205,13 @@ impl Fleet {
     fn connect(&mut self, place: usize, now: Instant) {
         let (client, lane) = self.place(place);
         let endpoint = &self.options.endpoints[lane];
-        match Socket::connect(endpoint, self.poll.registry(), Token(place)) {
-            Ok(socket) => self.sockets[place] = Some(socket),
+        let (registry, token) = (self.poll.registry(), Token(place));
+        let link = match endpoint.transport() {
+            Transport::Tcp => Socket::connect(endpoint, registry, token).map(Link::Stream),
+            Transport::Udp => DatagramSocket::open(endpoint, registry, token).map(Link::Datagrams),
+        };
+        match link {
+            Ok(link) => self.sockets[place] = Some(link),
             Err(error) => {
                 let reason = format!("cannot connect: {error}");
                 self.couriers[client].closed(lane, &reason, now);
@@ -201,11 +222,16 @@ impl Fleet {
     /// The socket can be written to: either it has just been connected, or there is room again.
     fn connected(&mut self, place: usize, now: Instant) {
         let (client, lane) = self.place(place);
-        let Some(socket) = &mut self.sockets[place] else {
-            return;
+        let result = match &mut self.sockets[place] {
+            None => return,
+            Some(Link::Stream(socket)) => socket.writable(self.poll.registry(), Token(place)),
+            Some(Link::Datagrams(socket)) => {
+                socket.writable();
+                Ok(())
+            }
         };
         self.touched[client] = true;
-        if let Err(error) = socket.writable(self.poll.registry(), Token(place)) {
+        if let Err(error) = result {
             self.sockets[place] = None;
             self.couriers[client].closed(lane, &format!("cannot connect: {error}"), now);
         }
@@ -215,10 +241,11 @@ impl Fleet {
         let (client, lane) = self.place(place);
         self.touched[client] = true;
         loop {
-            let Some(socket) = &mut self.sockets[place] else {
-                return;
+            let (length, end) = match &mut self.sockets[place] {
+                None => return,
+                Some(Link::Stream(socket)) => socket.read(&mut self.scratch),
+                Some(Link::Datagrams(_)) => return self.read_datagrams(place, now),
             };
-            let (length, end) = socket.read(&mut self.scratch);
             let courier = &mut self.couriers[client];
             if length > 0 {
                 courier.received(lane, &self.scratch[..length], now);
@@ -237,6 +264,29 @@ impl Fleet {
         }
     }
 
+    fn read_datagrams(&mut self, place: usize, now: Instant) {
+        let (client, lane) = self.place(place);
+        for _ in 0..DATAGRAMS_PER_TURN_MAX {
+            let Some(Link::Datagrams(socket)) = &mut self.sockets[place] else {
+                return;
+            };
+            let Some(arrival) = socket.read(&mut self.scratch) else {
+                return;
+            };
+            let courier = &mut self.couriers[client];
+            if arrival.is_peer {
+                let datagram = &self.scratch[..arrival.bytes];
+                courier.received_datagram(lane, datagram, arrival.from, now);
+            } else {
+                courier.foreign_datagram(lane, arrival.bytes, arrival.from, now);
+            }
+            self.close_what_is_to_be_closed(client);
+        }
+        if let Some(Link::Datagrams(socket)) = &mut self.sockets[place] {
+            socket.come_back(self.poll.registry(), Token(place));
+        }
+    }
+
     fn close_what_is_to_be_closed(&mut self, client: usize) {
         let first = client * self.options.endpoints.len();
         while let Some(lane) = self.couriers[client].next_close() {
@@ -247,8 +297,11 @@ impl Fleet {
     /// Writes as much as the socket takes. What goes wrong shows when it is read next.
     fn write(&mut self, place: usize) {
         let (client, lane) = self.place(place);
-        if let Some(socket) = &mut self.sockets[place] {
-            socket.write(self.couriers[client].outgoing(lane));
+        let outgoing = self.couriers[client].outgoing(lane);
+        match &mut self.sockets[place] {
+            None => {}
+            Some(Link::Stream(socket)) => socket.write(outgoing),
+            Some(Link::Datagrams(socket)) => socket.write(outgoing),
         }
     }
 }

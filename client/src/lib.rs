@@ -19,4 +19,4 @@ pub use courier::{Completion, Ticket};
 pub use error::ClientError;
 pub use fleet::Fleet;
 pub use operation::{Operation, Reply};
-pub use options::{ClientOptions, ENDPOINTS_MAX, Endpoint};
+pub use options::{ClientOptions, ENDPOINTS_MAX, Endpoint, Transport};

@@ -10,14 +10,77 @@ use crate::error::ClientError;
 /// How many endpoints a client may be given: its record of where a request went is a 64-bit set.
 pub const ENDPOINTS_MAX: usize = 64;
 
-/// Where one replica listens for clients: `host:port`. The name is resolved again at every connection.
+/// How a replica is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// A connection.
+    #[default]
+    Tcp,
+    /// One request, one answer a datagram. What does not fit goes over TCP, if an endpoint for that is known.
+    Udp,
+}
+
+impl Transport {
+    /// What stands before an endpoint that is reached in this way.
+    #[must_use]
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp://",
+            Self::Udp => "udp://",
+        }
+    }
+
+    /// The port of replica 0 of a cluster on this machine, as `deploy.sh` starts it; the others follow.
+    fn local_port(self) -> u16 {
+        match self {
+            Self::Tcp => 1111,
+            Self::Udp => 5555,
+        }
+    }
+}
+
+/// Where one replica listens for clients: `tcp://host:port` or `udp://host:port`. The name is resolved again at every
+/// connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    transport: Transport,
     host: String,
     port: u16,
 }
 
 impl Endpoint {
+    /// From `tcp://host:port`, `udp://host:port`, or `host:port`, which is reached over `transport`.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn parse(text: &str, transport: Transport) -> Result<Self, ClientError> {
+        let bad = || ClientError::Endpoints(format!("{text:?} is no endpoint; host:port is one"));
+        let named = [Transport::Tcp, Transport::Udp]
+            .into_iter()
+            .find_map(|named| Some((named, text.strip_prefix(named.scheme())?)));
+        let (transport, rest) = named.unwrap_or((transport, text));
+        let (host, port) = rest.rsplit_once(':').ok_or_else(bad)?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        let port = port.parse().map_err(|_| bad())?;
+        if host.is_empty() || host.contains('/') || port == 0 {
+            return Err(bad());
+        }
+        Ok(Self {
+            transport,
+            host: host.to_owned(),
+            port,
+        })
+    }
+
+    /// How it is reached.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -35,6 +98,9 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.transport == Transport::Udp {
+            f.write_str(self.transport.scheme())?;
+        }
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
@@ -47,20 +113,7 @@ impl FromStr for Endpoint {
     type Err = ClientError;
 
     fn from_str(text: &str) -> Result<Self, ClientError> {
-        let bad = || ClientError::Endpoints(format!("{text:?} is no endpoint; host:port is one"));
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        let port = port.parse().map_err(|_| bad())?;
-        if host.is_empty() || port == 0 {
-            return Err(bad());
-        }
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
+        Self::parse(text, Transport::Tcp)
     }
 }
 
@@ -95,12 +148,24 @@ impl ClientOptions {
         }
     }
 
-    /// From `host:port,host:port,...`.
+    /// From `host:port,host:port,...`; each may begin with `tcp://`, which is meant where nothing is said, or with
+    /// `udp://`.
     ///
     /// # Errors
     /// One of them is none.
     pub fn parse(list: &str) -> Result<Self, ClientError> {
-        let endpoints: Result<_, _> = list.split(',').map(|text| text.trim().parse()).collect();
+        Self::parse_over(list, Transport::Tcp)
+    }
+
+    /// As [`Self::parse`], with the transport that is meant where nothing is said.
+    ///
+    /// # Errors
+    /// One of them is none.
+    pub fn parse_over(list: &str, transport: Transport) -> Result<Self, ClientError> {
+        let endpoints: Result<_, _> = list
+            .split(',')
+            .map(|text| Endpoint::parse(text.trim(), transport))
+            .collect();
         let options = Self::new(endpoints?);
         options.check()?;
         Ok(options)
@@ -109,11 +174,25 @@ impl ClientOptions {
     /// The five replicas of a cluster on this machine, as `deploy.sh` starts them.
     #[must_use]
     pub fn local_cluster() -> Self {
-        let endpoint = |port| Endpoint {
+        Self::local_cluster_over(Transport::Tcp)
+    }
+
+    /// The same, reached in this way.
+    #[must_use]
+    pub fn local_cluster_over(transport: Transport) -> Self {
+        let endpoint = |replica| Endpoint {
+            transport,
             host: "127.0.0.1".to_owned(),
-            port,
+            port: transport.local_port() + replica,
         };
-        Self::new((1111..=1115).map(endpoint).collect())
+        Self::new((0..5).map(endpoint).collect())
+    }
+
+    /// Whether a request may go over UDP, where no order holds between requests that are outstanding together.
+    #[must_use]
+    pub fn uses_datagrams(&self) -> bool {
+        let is_datagrams = |endpoint: &Endpoint| endpoint.transport == Transport::Udp;
+        self.endpoints.iter().any(is_datagrams)
     }
 
     pub(crate) fn check(&self) -> Result<(), ClientError> {
@@ -140,14 +219,38 @@ mod tests {
 
     #[test]
     fn a_list_of_endpoints_is_parsed() {
-        let options = ClientOptions::parse("127.0.0.1:1111, localhost:2,[::1]:3").unwrap();
-        let shown: Vec<String> = options.endpoints.iter().map(Endpoint::to_string).collect();
-        assert_eq!(shown, ["127.0.0.1:1111", "localhost:2", "[::1]:3"]);
+        let shown = |options: &ClientOptions| -> Vec<String> {
+            options.endpoints.iter().map(Endpoint::to_string).collect()
+        };
+        let list = "127.0.0.1:1111, udp://localhost:2,tcp://[::1]:3";
+        let options = ClientOptions::parse(list).unwrap();
+        assert_eq!(
+            shown(&options),
+            ["127.0.0.1:1111", "udp://localhost:2", "[::1]:3"]
+        );
+        let options = ClientOptions::parse_over(list, Transport::Udp).unwrap();
+        assert_eq!(
+            shown(&options),
+            ["udp://127.0.0.1:1111", "udp://localhost:2", "[::1]:3"]
+        );
+        let local = ClientOptions::local_cluster_over(Transport::Udp);
+        assert_eq!(shown(&local)[4], "udp://127.0.0.1:5559");
+        assert!(local.uses_datagrams() && !ClientOptions::local_cluster().uses_datagrams());
     }
 
     #[test]
     fn what_is_no_endpoint_is_named() {
-        for list in ["", "a", "a:", ":1", "a:0", "a:65536", "a:1,"] {
+        for list in [
+            "",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:65536",
+            "a:1,",
+            "udp://a",
+            "ftp://a:1",
+        ] {
             let error = ClientOptions::parse(list).unwrap_err().to_string();
             assert!(error.contains("is no endpoint"), "{list}: {error}");
         }

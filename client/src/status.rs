@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
-use common::StatusReport;
 use common::quote::Sentence;
+use common::{Refusal, StatusReport};
 use kvpaxos_client::{Client, ClientError, ClientOptions, Endpoint};
 use serde_json::{Value, json};
 
@@ -139,13 +139,23 @@ fn aligned(row: &[String], widths: &[usize]) -> String {
     cells.join("  ").trim_end().to_owned()
 }
 
+/// Why there is no report: a replica that cannot be asked is as good as one that does not answer.
+fn why_not(found: &Result<StatusReport, ClientError>) -> String {
+    match found {
+        Err(ClientError::Refused(Refusal::TooLargeForDatagram { .. })) => {
+            "answers, too long for a datagram; ask over TCP".to_owned()
+        }
+        _ => "does not answer".to_owned(),
+    }
+}
+
 fn row(member: &Member) -> Vec<String> {
     let none = || "-".to_owned();
     let Ok(report) = &member.found else {
         let mut cells = vec![none(); 14];
         cells[1].clone_from(&member.address);
         cells[2] = "no".to_owned();
-        cells[13] = "does not answer".to_owned();
+        cells[13] = why_not(&member.found);
         return cells;
     };
     vec![

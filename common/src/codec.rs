@@ -117,6 +117,13 @@ impl Direction {
         }
     }
 
+    fn found(self) -> &'static str {
+        match self {
+            Self::ToReplica => "a request, as a client sends it",
+            Self::ToClient => "an answer, as a replica sends it",
+        }
+    }
+
     fn of(kind: u8) -> Option<Self> {
         match kind {
             kind::HELLO..=kind::DATAGRAM_HELLO => Some(Self::ToReplica),
@@ -132,8 +139,7 @@ fn wrong_kind(kind: u8, wanted: Direction) -> DecodeError {
     let found = match Direction::of(kind) {
         _ if DATAGRAM_ONLY.contains(&kind) => "what only a datagram may be",
         Some(_) if [kind::HELLO, kind::GREETING].contains(&kind) => "the opening of a connection",
-        Some(Direction::ToReplica) => "a request, as a client sends it",
-        Some(Direction::ToClient) => "an answer, as a replica sends it",
+        Some(direction) => direction.found(),
         None if kind::PEER.contains(&kind) => "a message of the protocol between replicas",
         None => return DecodeError::UnknownKind { kind, expected },
     };

@@ -17,8 +17,11 @@ use std::fmt;
 use crate::answer::Answer;
 use crate::request::Request;
 
-/// What every datagram of this protocol begins with, both ways.
+/// What every datagram of a client begins with.
 pub const DATAGRAM_MAGIC: [u8; 4] = *b"KVPU";
+
+/// What every datagram of a replica begins with; another one, so that one that went the wrong way is named.
+pub const REPLY_MAGIC: [u8; 4] = *b"KVPR";
 
 /// The longest datagram that a replica takes and sends unless it is told otherwise, in bytes: it passes every usual
 /// network in one piece.

@@ -19,7 +19,7 @@ pub use codec::{ChangeRef, ClientDatagram, ClientFrame, RequestError, ServerFram
 pub use datagram::{
     COOKIE_BYTES, ClientMessage, Cookie, DATAGRAM_BYTES_MAX_DEFAULT, DATAGRAM_BYTES_MAX_MAX,
     DATAGRAM_BYTES_MAX_MIN, DATAGRAM_MAGIC, DatagramGreeting, DatagramHello,
-    HELLO_DATAGRAM_BYTES_MIN, ServerDatagram, ServerMessage,
+    HELLO_DATAGRAM_BYTES_MIN, REPLY_MAGIC, ServerDatagram, ServerMessage,
 };
 pub use frame::{FrameBuffer, FrameError};
 pub use greeting::{

@@ -61,7 +61,7 @@ pub enum DecodeError {
         found: [u8; 4],
     },
     /// A datagram does not begin as one of this protocol.
-    #[error("begins with {} instead of KVPU", Quoted(found))]
+    #[error("begins with {} instead of KVPU or KVPR", Quoted(found))]
     DatagramMagic {
         /// The four bytes found.
         found: [u8; 4],

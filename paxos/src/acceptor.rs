@@ -101,6 +101,11 @@ impl Acceptor {
             .collect()
     }
 
+    /// The command of this slot is known to be chosen: whoever learns keeps it.
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        self.accepted.remove(&slot);
+    }
+
     /// Every slot below `watermark` is known to be chosen: the learner keeps those.
     pub(crate) fn forget_below(&mut self, watermark: Slot) {
         while let Some(first) = self.accepted.first_entry() {

@@ -32,6 +32,12 @@ pub struct Config {
     /// would keep every disk and link busy for longer than an election timeout, and each new leader would begin by
     /// sending all of it again.
     pub in_flight_bytes_max: usize,
+    /// Commands that some replica's journal lacks are kept in memory for it up to this; beyond it, those that this
+    /// replica's own durable snapshot covers are forgotten, and who is away so long comes back by a snapshot (SPEC D5).
+    pub kept_bytes_max: usize,
+    /// The log above a snapshot that is being sent is kept up to this, so that the receiver can go on from there; beyond
+    /// it, the receiver will need another snapshot.
+    pub held_bytes_max: usize,
 }
 
 impl Config {
@@ -54,6 +60,8 @@ impl Config {
             watermark_ticks: 10,
             message_bytes_max: 1 << 20,
             in_flight_bytes_max: 8 << 20,
+            kept_bytes_max: 16 << 20,
+            held_bytes_max: 256 << 20,
         }
     }
 }

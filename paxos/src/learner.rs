@@ -2,7 +2,7 @@
 //!
 //! Chosen commands may become known out of order; they are delivered in order. `chosen_watermark` is the first slot not
 //! known to be chosen, however many above it are. Commands stay in memory for replicas that have to catch up, until
-//! every replica's journal holds them (RULES R7).
+//! every replica's journal holds them (RULES R7), or there are too many and a snapshot covers them.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ pub(crate) struct Learner {
     delivered_watermark: Slot,
     /// Commands below it are forgotten; at most `delivered_watermark`.
     trimmed_watermark: Slot,
+    /// The sizes of all `commands` together.
+    kept_bytes: usize,
 }
 
 impl Learner {
@@ -30,6 +32,7 @@ impl Learner {
         trimmed_watermark: Slot,
     ) -> Self {
         let mut learner = Self {
+            kept_bytes: commands.values().map(Command::size_bytes).sum(),
             commands,
             chosen_watermark,
             delivered_watermark: chosen_watermark,
@@ -67,6 +70,7 @@ impl Learner {
             );
             return false;
         }
+        self.kept_bytes += command.size_bytes();
         self.commands.insert(slot, command);
         self.advance();
         true
@@ -105,16 +109,43 @@ impl Learner {
             .collect()
     }
 
+    /// Every slot below it has been handed to the driver.
+    pub(crate) fn delivered_watermark(&self) -> Slot {
+        self.delivered_watermark
+    }
+
+    /// What the commands in memory take, in bytes.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// A snapshot stands for every slot below `slot`: they are chosen and delivered, and their commands are not needed.
+    pub(crate) fn install(&mut self, slot: Slot) {
+        self.chosen_watermark = self.chosen_watermark.max(slot);
+        self.delivered_watermark = self.delivered_watermark.max(slot);
+        self.forget_below(slot);
+        self.advance();
+    }
+
     /// Forgets the commands below `watermark`, as far as they have been delivered.
     pub(crate) fn forget_below(&mut self, watermark: Slot) {
+        self.forget_surplus(watermark, 0);
         let watermark = watermark.min(self.delivered_watermark);
-        while let Some(first) = self.commands.first_entry() {
-            if *first.key() >= watermark {
-                break;
-            }
-            first.remove();
-        }
         self.trimmed_watermark = self.trimmed_watermark.max(watermark);
+    }
+
+    /// Forgets the oldest commands, but none at or above `watermark` and none that was not delivered, until the rest
+    /// takes at most `kept_bytes_max`.
+    pub(crate) fn forget_surplus(&mut self, watermark: Slot, kept_bytes_max: usize) {
+        let watermark = watermark.min(self.delivered_watermark);
+        while self.kept_bytes > kept_bytes_max
+            && let Some(first) = self.commands.first_entry()
+            && *first.key() < watermark
+        {
+            let (slot, command) = first.remove_entry();
+            self.kept_bytes -= command.size_bytes();
+            self.trimmed_watermark = self.trimmed_watermark.max(slot.next());
+        }
     }
 
     fn advance(&mut self) {
@@ -124,12 +155,16 @@ impl Learner {
     }
 }
 
-/// Who is known to be ahead, and what has been asked of whom.
+/// Who is known to be ahead, what has been asked of whom, and who has forgotten what is needed.
 #[derive(Debug, Default)]
 pub(crate) struct CatchUp {
     /// The highest chosen watermark that was claimed, and whom to ask: who claimed it, or who answered last.
     ahead: Option<(ReplicaId, Slot)>,
     open: Option<Question>,
+    /// Who was asked has forgotten it: the others are to be asked before a snapshot is.
+    ask_all: bool,
+    /// Below which slot each peer has forgotten, and when that was first heard.
+    forgotten: BTreeMap<ReplicaId, (Slot, u64)>,
 }
 
 /// A question under way.
@@ -156,7 +191,50 @@ impl CatchUp {
             .is_some()
         {
             self.ahead = self.ahead.map(|(_, claimed)| (replica, claimed));
+            self.forgotten.clear();
         }
+    }
+
+    /// `replica` has forgotten every command below `trimmed_watermark`, and this replica needs some of them.
+    pub(crate) fn forgot(&mut self, replica: ReplicaId, trimmed_watermark: Slot, now: u64) {
+        self.ask_all |= self.forgotten.is_empty();
+        let known = self
+            .forgotten
+            .entry(replica)
+            .or_insert((trimmed_watermark, now));
+        known.0 = known.0.max(trimmed_watermark);
+    }
+
+    /// A snapshot of `slot` has come: the log above it is to be asked for at once.
+    pub(crate) fn installed(&mut self, slot: Slot) {
+        self.open = None;
+        self.forgotten.retain(|_, (trimmed, _)| *trimmed > slot);
+    }
+
+    /// Whether a peer has forgotten what this replica needs next.
+    pub(crate) fn needs_snapshot(&self, from_slot: Slot) -> bool {
+        self.forgotten
+            .values()
+            .any(|(trimmed, _)| *trimmed > from_slot)
+    }
+
+    /// Who has forgotten what this replica needs next. None before the others had time to answer: a log that goes on is
+    /// cheaper than a snapshot.
+    pub(crate) fn snapshot_sources(
+        &self,
+        from_slot: Slot,
+        now: u64,
+        retransmit_ticks: u64,
+    ) -> Vec<ReplicaId> {
+        let lacking = || {
+            self.forgotten
+                .iter()
+                .filter(|(_, (trimmed, _))| *trimmed > from_slot)
+        };
+        if lacking().all(|(_, (_, since))| now < since + retransmit_ticks) {
+            return Vec::new();
+        }
+        lacking().map(|(replica, _)| *replica).collect()
     }
 
     /// Whom to ask now, if this replica knows less than somebody claimed and no question is open. A question that
@@ -173,6 +251,7 @@ impl CatchUp {
             return None;
         }
         let addressee = match self.open {
+            _ if std::mem::take(&mut self.ask_all) => Addressee::All,
             None => Addressee::One(replica),
             Some(open) if now >= open.sent_tick + retransmit_ticks => Addressee::All,
             Some(_) => return None,

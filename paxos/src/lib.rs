@@ -10,6 +10,10 @@
 //! finds out. Section 3 of the paper turns this into a log: a distinguished proposer runs phase 1 once for all slots to
 //! come, and then a command costs one round trip and one write to disk on a majority.
 //!
+//! A replica has two modes. In the *dense* one the slots are a log: commands go into the next slot, holes are filled, and
+//! what is chosen is delivered in order. In the *sparse* one each slot is an agreement of its own, which any replica may
+//! begin ([`Replica::sparse`]). Both share everything that makes agreement safe.
+//!
 //! What the paper leaves to the reader is here: who should lead ([`Message::Canvass`]), linearizable reads without clocks
 //! ([`Message::Heartbeat`]), catching up ([`Message::CatchUp`]), and the lives of acceptors that lost their memory
 //! ([`Configuration`]).
@@ -19,6 +23,7 @@ mod acceptor;
 mod ballot;
 mod config;
 mod election;
+mod instances;
 mod learner;
 mod message;
 pub mod output;
@@ -30,8 +35,11 @@ mod replica;
 
 pub use ballot::{Ballot, Incarnation, ReplicaId, Slot};
 pub use config::Config;
-pub use message::{AcceptedCommand, Command, Envelope, Message};
-pub use output::{DurableState, Note, Output, Persist, ReadReady, Record, ResignReason};
+pub use instances::INSTANCES_IN_FLIGHT_MAX;
+pub use message::{AcceptedCommand, Command, Envelope, Message, SlotRange};
+pub use output::{
+    DurableState, Note, Output, Persist, ReadReady, Record, ResignReason, SnapshotWanted,
+};
 pub use quorum::{Configuration, REPLICA_IDS_MAX, ReplicaSet};
 pub use recovered::Recovered;
 pub use replica::{ProposeError, Replica, Role};

@@ -83,6 +83,21 @@ pub struct AcceptedCommand {
     pub command: Command,
 }
 
+/// The slots from `start` up to and without `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRange {
+    /// The first.
+    pub start: Slot,
+    /// The first one after it; above `start`.
+    pub end: Slot,
+}
+
+impl fmt::Display for SlotRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
 /// Everything that one replica's agreement says to another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -220,6 +235,13 @@ pub enum Message {
         /// The sender has forgotten every command below this slot.
         trimmed_watermark: Slot,
     },
+    /// From a leader that stops, to the follower that is furthest: lead in its place. The sender does nothing more in
+    /// `ballot`. The receiver prepares without asking who would follow, unless it knows of a higher ballot (RULES R26).
+    /// Nothing rests on it: one that comes late, twice or never costs an election at most.
+    TakeOver {
+        /// The ballot that is given up.
+        ballot: Ballot,
+    },
     /// A follower asks the leader up to which slot its waiting reads must have been applied.
     ReadQuery {
         /// Names the question; the answer repeats it.
@@ -231,6 +253,71 @@ pub enum Message {
         nonce: u64,
         /// The reads may be answered once every slot below this is applied.
         read_watermark: Slot,
+    },
+    /// Phase 1a in sparse mode, in the place of [`Message::Prepare`]: for every instance.
+    PrepareInstances {
+        /// The ballot to promise.
+        ballot: Ballot,
+        /// Every program is done with all below it, as far as the sender knows.
+        min: Slot,
+        /// What the sender knows to be chosen: nothing need be reported there. In order, not touching each other.
+        chosen: Vec<SlotRange>,
+    },
+    /// Phase 1b in sparse mode, in the place of [`Message::Promise`], and like it in parts. Claims durability. The
+    /// receiver may conclude that the sender accepts nothing below `ballot` any more, and that it accepted nothing at
+    /// or above `min`, outside the ranges that the candidate named, but what is listed. What it knows to be chosen is
+    /// listed under `ballot` itself.
+    PromiseInstances {
+        /// The ballot promised.
+        ballot: Ballot,
+        /// The life that promised.
+        incarnation: Incarnation,
+        /// Tells the parts of this sending from those of another, which may be cut elsewhere.
+        sending: u64,
+        /// Which part this is, from 0.
+        part: u32,
+        /// How many parts there are, at least 1.
+        parts: u32,
+        /// The sender has forgotten all below it: nothing may be proposed there (RULES R5).
+        min: Slot,
+        /// What the sender knows to be chosen, so that it need not be told; in the first part only.
+        chosen: Vec<SlotRange>,
+        /// What was accepted or is known to be chosen, in order of slots.
+        accepted: Vec<AcceptedCommand>,
+    },
+    /// The answer to a Heartbeat in sparse mode, in the place of [`Message::Echo`]. Claims durability of `learned`.
+    EchoInstances {
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// Of the heartbeat.
+        nonce: u64,
+        /// The life that answers; counts only if it is in force.
+        incarnation: Incarnation,
+        /// The sender's program is done with all below it. Accepted carries the same in sparse mode.
+        done_watermark: Slot,
+        /// What the leader told of since the last echo, and need not tell again.
+        learned: Vec<Slot>,
+    },
+    /// Sparse mode: whoever begins an agreement asks the leader to propose the command. It is repeated until the
+    /// instance is chosen; where another command came first, that one stands.
+    ForwardInstance {
+        /// Where.
+        slot: Slot,
+        /// What.
+        command: Command,
+    },
+    /// Sparse mode: from the leader to all, until each has acknowledged it, and to one that asks for what is chosen
+    /// already. Final, whatever ballot is in force.
+    ChosenInstance {
+        /// Where.
+        slot: Slot,
+        /// What is chosen there.
+        command: Command,
+    },
+    /// Sparse mode: the answer to whatever speaks of an instance below `min` (RULES R20).
+    ForgottenInstances {
+        /// Every program is done with all below it.
+        min: Slot,
     },
 }
 
@@ -265,16 +352,11 @@ impl fmt::Display for Message {
                 chosen_watermark,
                 ..
             } => {
-                write!(f, "Promise {ballot} chosen<{chosen_watermark} accepted=[")?;
-                for (place, entry) in accepted.iter().enumerate() {
-                    let comma = if place == 0 { "" } else { ", " };
-                    write!(
-                        f,
-                        "{comma}{}:{}:{}",
-                        entry.slot, entry.ballot, entry.command
-                    )?;
-                }
-                f.write_str("]")?;
+                let accepted = listed(accepted);
+                write!(
+                    f,
+                    "Promise {ballot} chosen<{chosen_watermark} accepted=[{accepted}]"
+                )?;
                 if *parts > 1 {
                     write!(f, " part={}/{parts}", part + 1)?;
                 }
@@ -327,6 +409,7 @@ impl fmt::Display for Message {
                 ballot,
                 chosen_watermark,
             } => write!(f, "Advance {ballot} chosen<{chosen_watermark}"),
+            Self::TakeOver { ballot } => write!(f, "TakeOver {ballot}"),
             Self::CatchUp { from_slot } => write!(f, "CatchUp from={from_slot}"),
             Self::Chosen {
                 from_slot,
@@ -343,8 +426,66 @@ impl fmt::Display for Message {
                 nonce,
                 read_watermark,
             } => write!(f, "ReadAnswer nonce={nonce} applied<{read_watermark}"),
+            Self::PrepareInstances {
+                ballot,
+                min,
+                chosen,
+            } => write!(
+                f,
+                "PrepareInstances {ballot} min={min} known=[{}]",
+                listed(chosen)
+            ),
+            Self::PromiseInstances {
+                ballot,
+                part,
+                parts,
+                min,
+                chosen,
+                accepted,
+                ..
+            } => {
+                let (chosen, accepted) = (listed(chosen), listed(accepted));
+                write!(
+                    f,
+                    "PromiseInstances {ballot} min={min} known=[{chosen}] accepted=[{accepted}]"
+                )?;
+                if *parts > 1 {
+                    write!(f, " part={}/{parts}", part + 1)?;
+                }
+                Ok(())
+            }
+            Self::EchoInstances {
+                ballot,
+                nonce,
+                done_watermark,
+                learned,
+                ..
+            } => write!(
+                f,
+                "EchoInstances {ballot} nonce={nonce} done<{done_watermark} learned=[{}]",
+                listed(learned)
+            ),
+            Self::ForwardInstance { slot, command } => {
+                write!(f, "ForwardInstance slot={slot} {command}")
+            }
+            Self::ChosenInstance { slot, command } => {
+                write!(f, "ChosenInstance slot={slot} {command}")
+            }
+            Self::ForgottenInstances { min } => write!(f, "ForgottenInstances min={min}"),
         }
     }
+}
+
+impl fmt::Display for AcceptedCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.slot, self.ballot, self.command)
+    }
+}
+
+/// The items with commas between them.
+fn listed(items: &[impl fmt::Display]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
 }
 
 impl fmt::Display for Envelope {

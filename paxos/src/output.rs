@@ -26,7 +26,8 @@ pub struct Output {
     pub messages: Vec<Envelope>,
     /// Messages that claim that what was persisted so far is durable.
     pub messages_when_durable: Vec<Envelope>,
-    /// Commands newly known to be chosen: consecutive slots, each exactly once in the life of a `Replica`.
+    /// Commands newly known to be chosen: consecutive slots, each exactly once in the life of a `Replica`. In sparse mode
+    /// each once too, but in any order and with holes.
     pub chosen: Vec<(Slot, Command)>,
     /// Reads whose watermark is confirmed.
     pub reads: Vec<ReadReady>,
@@ -96,6 +97,10 @@ pub enum Note {
     Leading(Ballot),
     /// This replica led and no longer does.
     Resigned(Ballot, ResignReason),
+    /// This replica led, stops, and told another to lead in its place.
+    HandedOver(Ballot, ReplicaId),
+    /// The leader stops, and told this replica to lead in its place.
+    TakingOver(Ballot, ReplicaId),
     /// This replica follows.
     Following(Ballot, ReplicaId),
 }
@@ -109,4 +114,15 @@ pub enum ResignReason {
     LostMajority,
     /// Its driver wanted it to.
     Asked,
+    /// It lacks slots that its peers have forgotten, and serves nobody before it has a snapshot.
+    NeedsSnapshot,
+}
+
+/// What this replica needs of the log, its peers have forgotten: it takes a snapshot from one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotWanted {
+    /// The first slot that this replica lacks; the snapshot must cover it.
+    pub from_slot: Slot,
+    /// Who said that it has forgotten that slot, in order of ids. Some may be gone since.
+    pub peers: Vec<ReplicaId>,
 }

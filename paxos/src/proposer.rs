@@ -34,6 +34,7 @@ pub(crate) struct Preparing {
 #[derive(Debug)]
 struct PartialPromise {
     incarnation: Incarnation,
+    sending: u64,
     parts: u32,
     chosen_watermark: Slot,
     came: BTreeMap<u32, Vec<AcceptedCommand>>,
@@ -43,6 +44,8 @@ struct PartialPromise {
 #[derive(Debug)]
 pub(crate) struct PromisePart {
     pub(crate) incarnation: Incarnation,
+    /// Which sending of the promise it is a part of; 0 where what else it says tells the sendings apart.
+    pub(crate) sending: u64,
     pub(crate) part: u32,
     pub(crate) parts: u32,
     pub(crate) accepted: Vec<AcceptedCommand>,
@@ -70,14 +73,17 @@ impl Preparing {
         }
         let fresh = || PartialPromise {
             incarnation: part.incarnation,
+            sending: part.sending,
             parts: part.parts,
             chosen_watermark: part.chosen_watermark,
             came: BTreeMap::new(),
         };
         let partial = self.partial.entry(from).or_insert_with(fresh);
-        if (partial.incarnation, partial.parts, partial.chosen_watermark)
-            != (part.incarnation, part.parts, part.chosen_watermark)
-        {
+        let same_sending = partial.incarnation == part.incarnation
+            && partial.sending == part.sending
+            && partial.parts == part.parts
+            && partial.chosen_watermark == part.chosen_watermark;
+        if !same_sending {
             *partial = fresh();
         }
         partial.came.insert(part.part, part.accepted);

@@ -23,7 +23,7 @@ pub struct Recovered {
     /// Changes of the voters chosen below the chosen watermark.
     pub(crate) rejoins: Vec<(Slot, ReplicaId, Incarnation)>,
     /// The slot of the snapshot with which the replica starts: every slot below it is chosen, applied, and not held here.
-    snapshot_slot: Slot,
+    pub(crate) snapshot_slot: Slot,
 }
 
 impl Recovered {
@@ -88,6 +88,11 @@ impl Recovered {
     #[must_use]
     pub fn chosen_watermark(&self) -> Slot {
         self.state.chosen_watermark
+    }
+
+    /// The slot of the snapshot with which the replica starts.
+    pub(crate) fn snapshot_slot(&self) -> Slot {
+        self.snapshot_slot
     }
 
     /// Commands below it are not held here: every replica's journal can replay them, or the snapshot covers them. So a

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Parser, ValueEnum};
+use common::{DATAGRAM_BYTES_MAX_DEFAULT, DATAGRAM_BYTES_MAX_MAX, DATAGRAM_BYTES_MAX_MIN};
 use log::LevelFilter;
 use paxos::ReplicaId;
 use thiserror::Error;
@@ -37,6 +39,20 @@ pub struct Arguments {
         value_name = "HOST:PORT"
     )]
     pub tcp: String,
+
+    /// Where to take requests in datagrams, or "none"
+    #[arg(
+        long,
+        env = "KVPAXOS_UDP",
+        default_value = "127.0.0.1:5555",
+        value_name = "HOST:PORT"
+    )]
+    pub udp: String,
+
+    /// The longest datagram taken and sent, in bytes
+    #[arg(long, env = "KVPAXOS_DATAGRAM_BYTES_MAX", default_value_t = DATAGRAM_BYTES_MAX_DEFAULT,
+        value_name = "BYTES", value_parser = datagram_bytes_parser())]
+    pub datagram_bytes_max: u32,
 
     /// Where to listen for the other replicas [default: the own address of --members]
     #[arg(long, env = "KVPAXOS_LISTEN_PEERS", value_name = "HOST:PORT")]
@@ -179,6 +195,10 @@ impl Arguments {
     /// The arguments do not fit together.
     pub fn config(&self) -> Result<Config, ArgumentsError> {
         check_address("--tcp", &self.tcp)?;
+        let datagram_address = (self.udp != NO_UDP).then(|| self.udp.clone());
+        if let Some(address) = &datagram_address {
+            check_address("--udp", address)?;
+        }
         if let Some(address) = &self.listen_peers {
             check_address("--listen-peers", address)?;
         }
@@ -186,6 +206,8 @@ impl Arguments {
             replica: ReplicaId(self.id),
             members: self.member_list()?,
             client_address: self.tcp.clone(),
+            datagram_address,
+            datagram_bytes_max: self.datagram_bytes_max as usize,
             peer_address: self.listen_peers.clone(),
             data: self.data.clone(),
             workers: self.workers,
@@ -241,6 +263,14 @@ const SESSIONS_MAX_MAX: i64 = 16 << 20;
 
 /// The entry that compares a state is in a slot itself: with an interval of one it would be compared for ever.
 const HASH_INTERVAL_MIN: i64 = 16;
+
+/// What `--udp` says for no datagrams at all.
+const NO_UDP: &str = "none";
+
+fn datagram_bytes_parser() -> RangedI64ValueParser<u32> {
+    let range = i64::from(DATAGRAM_BYTES_MAX_MIN)..=i64::from(DATAGRAM_BYTES_MAX_MAX);
+    clap::value_parser!(u32).range(range)
+}
 
 /// What `--version` says and the first log line repeats: version, commit, wire versions.
 pub static VERSION_TEXT: LazyLock<String> = LazyLock::new(|| {
@@ -339,6 +369,8 @@ mod tests {
         assert_eq!(config.members.len(), 1);
         assert_eq!(config.peer_listen_address(), None);
         assert_eq!(config.client_address, "127.0.0.1:1111");
+        assert_eq!(config.datagram_address.as_deref(), Some("127.0.0.1:5555"));
+        assert_eq!(config.datagram_bytes_max, 1_200);
         assert_eq!(config.no_quorum_after, Duration::from_secs(5));
     }
 
@@ -357,6 +389,17 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_can_be_bounded_and_done_without() {
+        let bounded = config(&["--udp", "none", "--datagram-bytes-max", "65507"]).unwrap();
+        assert_eq!(bounded.datagram_address, None);
+        assert_eq!(bounded.datagram_bytes_max, 65_507);
+        for bytes in ["511", "65508"] {
+            let arguments = ["kvpaxos-server", "--datagram-bytes-max", bytes];
+            assert!(Arguments::try_parse_from(arguments).is_err());
+        }
+    }
+
+    #[test]
     fn members_are_sorted_and_the_own_address_is_listened_at() {
         let config = config(&["--id", "1", "--members", "1=b:7112,0=a:7111"]).unwrap();
         assert_eq!(config.members[0].address, "a:7111");
@@ -365,7 +408,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_said_in_a_sentence() {
-        let cases: [(&[&str], &str); 6] = [
+        let cases: [(&[&str], &str); 7] = [
             (&["--members", "0=a:1,0=b:2"], "replica 0 is listed twice"),
             (
                 &["--id", "2", "--members", "0=a:1,1=b:2"],
@@ -375,6 +418,7 @@ mod tests {
             (&["--members", "0=a"], "\"0=a\" is not of the form"),
             (&["--members", "256=a:1"], "\"256=a:1\" is not of the form"),
             (&["--tcp", "1111"], "--tcp: \"1111\" is not of the form"),
+            (&["--udp", "no"], "--udp: \"no\" is not of the form"),
         ];
         for (arguments, part) in cases {
             let said = config(arguments).unwrap_err().to_string();

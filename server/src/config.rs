@@ -16,6 +16,10 @@ pub struct Config {
     pub members: Vec<Member>,
     /// Where to listen for clients, as `host:port`; port 0 lets the system choose.
     pub client_address: String,
+    /// Where to take datagrams, in the same form; `None` for nowhere.
+    pub datagram_address: Option<String>,
+    /// The longest datagram taken and sent, in bytes.
+    pub datagram_bytes_max: usize,
     /// Where to listen for replicas, as `host:port`; `None` for the address in the member list.
     pub peer_address: Option<String>,
     /// The directory of this replica's files; made if it is missing.

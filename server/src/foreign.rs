@@ -27,10 +27,14 @@ pub enum Cause {
     PeerMalformed,
     /// A link to a peer that comes and goes.
     PeerLink,
+    /// A datagram that could not be understood, or is too long.
+    DatagramMalformed,
+    /// A datagram with a cookie that was made for somebody else.
+    DatagramCookie,
 }
 
 impl Cause {
-    const COUNT: usize = 7;
+    const COUNT: usize = 9;
 
     /// What the lines that were not written were about.
     fn subject(self) -> &'static str {
@@ -42,6 +46,8 @@ impl Cause {
             Self::PeerStranger => "strangers on the peer port",
             Self::PeerMalformed => "malformed messages between replicas",
             Self::PeerLink => "links between replicas",
+            Self::DatagramMalformed => "malformed datagrams",
+            Self::DatagramCookie => "datagrams with others' cookies",
         }
     }
 }
@@ -90,6 +96,8 @@ const ALL_CAUSES: [Cause; Cause::COUNT] = [
     Cause::PeerStranger,
     Cause::PeerMalformed,
     Cause::PeerLink,
+    Cause::DatagramMalformed,
+    Cause::DatagramCookie,
 ];
 
 /// Enough to see what goes on, and 100 MB a day at worst.

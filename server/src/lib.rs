@@ -1,4 +1,5 @@
-//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP.
+//! One replica of kvpaxos: agreement by the `paxos` crate, a journal, sessions and a store, served over TCP and UDP; and
+//! agreement without the store, for programs ([`peer`]).
 
 pub mod args;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod journal_thread;
 pub mod logging;
 pub mod mailbox;
 pub mod node;
+pub mod peer;
 pub mod peers;
 pub mod replica_thread;
 pub mod server;
@@ -18,4 +20,5 @@ pub mod settings;
 pub mod signboard;
 pub mod snapshot;
 pub mod ticker;
+pub mod udp;
 pub mod workers;

@@ -60,6 +60,13 @@ impl<T> Mailbox<T> {
             log::error!("a thread could not be woken: {error}");
         }
     }
+
+    /// Ends the receiver's wait, or its next one, for something that it is handed in another way.
+    pub fn ring(&self) {
+        if let Err(error) = self.bell.waker.wake() {
+            log::error!("a thread could not be woken: {error}");
+        }
+    }
 }
 
 impl<T> Inbox<T> {

@@ -68,6 +68,9 @@ fn serve(config: &Config, logging: &Logging) -> Result<(), ServerError> {
     });
     let server = Server::start(&config, listeners, fatal)?;
     log::info!("clients are served at {}", server.client_address());
+    if let Some(address) = server.datagram_address() {
+        log::info!("clients are served over UDP at {address}");
+    }
     if let Some(address) = server.peer_address() {
         log::info!("the other replicas are awaited at {address}");
     }
@@ -95,8 +98,13 @@ fn log_start(config: &Config) {
         config.replica,
         data.display()
     );
-    let peers = config.peer_listen_address();
-    for address in std::iter::once(config.client_address.as_str()).chain(peers) {
+    let others = [
+        config.datagram_address.as_deref(),
+        config.peer_listen_address(),
+    ];
+    for address in
+        std::iter::once(config.client_address.as_str()).chain(others.into_iter().flatten())
+    {
         if !is_loopback(address) {
             log::warn!(
                 "{address} can be reached from other machines, and whoever reaches it is served: there are no \

@@ -341,6 +341,7 @@ impl Turning {
         for worker in &self.thread.workers {
             worker.send(ToWorker::Quiesce);
         }
+        self.thread.node.begin_to_stop();
         self.stopping = Some(Stopping {
             quiet_workers: 0,
             deadline: Instant::now() + QUIET_WAIT_MAX,
@@ -349,8 +350,9 @@ impl Turning {
 
     fn may_end(&self) -> bool {
         self.stopping.as_ref().is_some_and(|stopping| {
-            stopping.quiet_workers == self.thread.workers.len()
-                || Instant::now() >= stopping.deadline
+            let is_quiet = stopping.quiet_workers == self.thread.workers.len()
+                || Instant::now() >= stopping.deadline;
+            is_quiet && self.thread.node.may_stop()
         })
     }
 
@@ -369,7 +371,8 @@ impl Turning {
 }
 
 /// Messages that claim that something is durable, and how far the journal is.
-struct Promises {
+#[derive(Debug)]
+pub(crate) struct Promises {
     /// Pieces of work that the journal was given.
     handed: u64,
     durable: Durable,
@@ -381,7 +384,7 @@ struct Promises {
 }
 
 impl Promises {
-    fn new(durable: Durable) -> Self {
+    pub(crate) fn new(durable: Durable) -> Self {
         Self {
             handed: durable.work,
             durable,
@@ -392,14 +395,14 @@ impl Promises {
     }
 
     /// The journal was given a piece of work of so many bytes.
-    fn hand_over(&mut self, bytes: usize) {
+    pub(crate) fn hand_over(&mut self, bytes: usize) {
         self.handed += 1;
         self.sizes.push_back(bytes);
         self.backlog_bytes += bytes;
     }
 
     /// The journal came so far.
-    fn note(&mut self, durable: Durable) {
+    pub(crate) fn note(&mut self, durable: Durable) {
         for _ in self.durable.work..durable.work {
             let bytes = self.sizes.pop_front();
             self.backlog_bytes -= bytes.expect("only work that was handed over becomes durable");
@@ -408,7 +411,7 @@ impl Promises {
     }
 
     /// These are to leave when all that was handed over so far is durable.
-    fn make(&mut self, messages: Vec<(ReplicaId, PeerMessage)>) {
+    pub(crate) fn make(&mut self, messages: Vec<(ReplicaId, PeerMessage)>) {
         if messages.is_empty() {
             return;
         }
@@ -419,7 +422,7 @@ impl Promises {
     }
 
     /// The next message that may leave.
-    fn take_kept(&mut self) -> Option<(ReplicaId, PeerMessage)> {
+    pub(crate) fn take_kept(&mut self) -> Option<(ReplicaId, PeerMessage)> {
         loop {
             let (handed, messages) = self.waiting.front_mut()?;
             if *handed > self.durable.work {
@@ -432,14 +435,24 @@ impl Promises {
         }
     }
 
+    /// The journal's last durable batch.
+    pub(crate) fn durable_serial(&self) -> u64 {
+        self.durable.serial.0
+    }
+
+    /// What waits for the journal, in bytes.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
     /// Whether the journal keeps up.
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.backlog_bytes < BACKLOG_BYTES_MAX
     }
 }
 
 /// What the journal will write for it, within a few bytes a record.
-fn persist_bytes(persist: &Persist) -> usize {
+pub(crate) fn persist_bytes(persist: &Persist) -> usize {
     let record_bytes = |record: &Record| match record {
         Record::Accepted { command, .. } | Record::Learned { command, .. } => command.size_bytes(),
     };
@@ -456,7 +469,7 @@ fn brings_commands(message: &PeerMessage) -> bool {
 }
 
 /// Messages in the notation of the golden scripts.
-fn trace(from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
+pub(crate) fn trace(from: ReplicaId, to: ReplicaId, message: &PeerMessage) {
     match message {
         PeerMessage::Agreement(message) => log::trace!("{from} -> {to} {message}"),
         other => log::trace!("{from} -> {to} {other:?}"),
@@ -475,6 +488,6 @@ const TURN_MAX: Duration = Duration::from_millis(20);
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// A leader proposes as fast as a majority of the others writes, and its own work would pile up without end where its
 /// disk is full or stands still. Four times the ordinary bound, so that a moment's stall does not cost an election.
-const LEADING_BACKLOG_BYTES_MAX: usize = 4 * BACKLOG_BYTES_MAX;
+pub(crate) const LEADING_BACKLOG_BYTES_MAX: usize = 4 * BACKLOG_BYTES_MAX;
 /// Workers turn in far less, unless the machine is overloaded.
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(300);

@@ -3,10 +3,11 @@
 //! It is the only place that knows all parts. The binary starts one of it; a test may start several.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use common::WireLimits;
 use mio::{Poll, Token};
@@ -26,6 +27,7 @@ use crate::peers::{Links, LinksSettings};
 use crate::replica_thread::ReplicaThread;
 use crate::settings::SettingError;
 use crate::ticker::TICK;
+use crate::udp::{DatagramSettings, Datagrams};
 use crate::workers::{Workers, WorkersSettings};
 
 /// Sockets that listen already.
@@ -33,6 +35,8 @@ use crate::workers::{Workers, WorkersSettings};
 pub struct Listeners {
     /// For clients.
     pub clients: TcpListener,
+    /// For clients that send datagrams; `None` if they are not served.
+    pub datagrams: Option<UdpSocket>,
     /// For the other replicas; `None` if there are none.
     pub peers: Option<TcpListener>,
 }
@@ -41,11 +45,13 @@ pub struct Listeners {
 #[derive(Debug)]
 pub struct Server {
     client_address: SocketAddr,
+    datagram_address: Option<SocketAddr>,
     peer_address: Option<SocketAddr>,
     mailbox: Mailbox<Event>,
     replica_thread: JoinHandle<()>,
     journal_thread: JournalThread,
     workers: Workers,
+    datagrams: Option<Datagrams>,
 }
 
 /// Why a server does not start. Each is a sentence for whoever started it.
@@ -87,6 +93,7 @@ impl Listeners {
         let peers = config.peer_listen_address();
         Ok(Self {
             clients: listen(&config.client_address)?,
+            datagrams: config.datagram_address.as_deref().map(bind).transpose()?,
             peers: peers.map(listen).transpose()?,
         })
     }
@@ -99,6 +106,10 @@ impl Server {
     /// See [`ServerError`]. Nothing runs then.
     pub fn start(config: &Config, listeners: Listeners, fatal: Fatal) -> Result<Self, ServerError> {
         let client_address = listeners.clients.local_addr()?;
+        let datagram_address = match &listeners.datagrams {
+            Some(socket) => Some(socket.local_addr()?),
+            None => None,
+        };
         let peer_address = match &listeners.peers {
             Some(listener) => Some(listener.local_addr()?),
             None => None,
@@ -121,13 +132,19 @@ impl Server {
             JournalThread::start(storage.journal, disk, outside.clone(), fatal.clone())?;
         let settings = workers_settings(config, cluster);
         let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
+        let datagrams = match listeners.datagrams {
+            Some(socket) => Some(start_datagrams(config, &settings, socket, &outside)?),
+            None => None,
+        };
+        let mut mailboxes = workers.mailboxes();
+        mailboxes.extend(datagrams.as_ref().map(Datagrams::mailbox));
         let thread = ReplicaThread {
             replica: config.replica,
             poll,
             inbox,
             node,
             links,
-            workers: workers.mailboxes(),
+            workers: mailboxes,
             journal: journal_thread.work(),
             durable,
             load: settings.load,
@@ -139,11 +156,13 @@ impl Server {
             .spawn(move || thread.run())?;
         Ok(Self {
             client_address,
+            datagram_address,
             peer_address,
             mailbox: outside,
             replica_thread,
             journal_thread,
             workers,
+            datagrams,
         })
     }
 
@@ -151,6 +170,12 @@ impl Server {
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
         self.client_address
+    }
+
+    /// Where datagrams are taken, if they are.
+    #[must_use]
+    pub fn datagram_address(&self) -> Option<SocketAddr> {
+        self.datagram_address
     }
 
     /// Where the other replicas connect, if there are any.
@@ -170,6 +195,9 @@ impl Server {
             std::panic::resume_unwind(panic);
         }
         self.workers.join();
+        if let Some(datagrams) = self.datagrams {
+            datagrams.join();
+        }
         self.journal_thread.join();
     }
 }
@@ -271,6 +299,27 @@ fn workers_settings(config: &Config, cluster: ClusterSettings) -> WorkersSetting
     }
 }
 
+/// To the replica thread it is one more worker, with the number after those of the others.
+fn start_datagrams(
+    config: &Config,
+    workers: &WorkersSettings,
+    socket: UdpSocket,
+    replica_thread: &Mailbox<Event>,
+) -> io::Result<Datagrams> {
+    let settings = DatagramSettings {
+        replica: workers.replica,
+        worker: workers.count,
+        limits: workers.limits,
+        datagram_bytes_max: config.datagram_bytes_max,
+        answer_wait_max: config.no_quorum_after.saturating_add(ANSWER_WAIT_SPARE),
+        load: Arc::clone(&workers.load),
+        signboard: Arc::clone(&workers.signboard),
+    };
+    socket.set_nonblocking(true)?;
+    let socket = mio::net::UdpSocket::from_std(socket);
+    Datagrams::start(settings, socket, replica_thread)
+}
+
 fn node_settings(config: &Config, cluster: ClusterSettings, birth: u64) -> NodeSettings {
     let ticks = config.no_quorum_after.as_millis() / TICK.as_millis();
     NodeSettings {
@@ -289,12 +338,24 @@ fn member_ids(config: &Config) -> Vec<ReplicaId> {
 
 /// Listens at the first address of a name that can be listened at.
 fn listen(address: &str) -> Result<TcpListener, ServerError> {
-    let failed = |source| ServerError::Listen {
+    let listened = addresses_of(address).and_then(|all| TcpListener::bind(all.as_slice()));
+    listened.map_err(|source| ServerError::Listen {
         address: address.to_owned(),
         source,
-    };
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
-    TcpListener::bind(addresses.as_slice()).map_err(failed)
+    })
+}
+
+/// The same for datagrams.
+fn bind(address: &str) -> Result<UdpSocket, ServerError> {
+    let bound = addresses_of(address).and_then(|all| UdpSocket::bind(all.as_slice()));
+    bound.map_err(|source| ServerError::Listen {
+        address: format!("{address} (UDP)"),
+        source,
+    })
+}
+
+fn addresses_of(address: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(address.to_socket_addrs()?.collect())
 }
 
 fn to_mio(listener: TcpListener) -> io::Result<mio::net::TcpListener> {
@@ -303,3 +364,5 @@ fn to_mio(listener: TcpListener) -> io::Result<mio::net::TcpListener> {
 }
 
 const BELL: Token = Token(0);
+/// How much later than it must a request's answer may come from a replica thread that is held up.
+const ANSWER_WAIT_SPARE: Duration = Duration::from_secs(5);

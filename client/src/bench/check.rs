@@ -1,8 +1,10 @@
 //! Whether every answered append is there exactly once and in order.
 //!
 //! Client `c` appends the tags `c<c>.0;`, `c<c>.1;`, ... to keys of its own. An answered tag must be there once; one
-//! whose outcome is unknown at most once; the tags of a client stand in the order in which they were asked.
+//! whose outcome is unknown at most once; the tags of a client stand in the order in which they were asked, where an
+//! order is promised.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use kvpaxos_client::{Completion, Operation, Reply};
@@ -10,6 +12,9 @@ use serde_json::{Map, Value};
 
 /// A key takes so many bytes before the next one is begun: half of the limit of a value.
 const KEY_BYTES_MAX: usize = 4 << 20;
+
+/// The same where it is read back in a datagram of the usual length, with room for what stands before it.
+const DATAGRAM_KEY_BYTES_MAX: usize = 1_000;
 
 /// What is known of the fate of one tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +45,10 @@ pub(super) struct AppendCheck {
     pages: Vec<Page>,
     /// The present page of each client.
     present: Vec<usize>,
+    /// Pages by their keys.
+    places: BTreeMap<Vec<u8>, usize>,
     tag_bytes_min: usize,
+    key_bytes_max: usize,
     report: CheckReport,
 }
 
@@ -55,6 +63,8 @@ pub(super) struct CheckReport {
     duplicated: u64,
     /// There, though behind a later one.
     out_of_order: u64,
+    /// Whether that is allowed, because no order is promised.
+    any_order: bool,
     /// There, though refused, or never sent.
     unexpected: u64,
     /// Keys that could not be read back.
@@ -62,14 +72,29 @@ pub(super) struct CheckReport {
 }
 
 impl AppendCheck {
-    /// Tags shorter than `tag_bytes_min` are made up to it.
-    pub(super) fn new(clients: usize, tag_bytes_min: u32) -> Self {
+    /// Tags shorter than `tag_bytes_min` are made up to it. Clients that use datagrams are promised no order if they
+    /// have several requests outstanding, and must be able to read back what they appended.
+    pub(super) fn new(
+        clients: usize,
+        tag_bytes_min: u32,
+        uses_datagrams: bool,
+        pipeline: usize,
+    ) -> Self {
         let mut check = Self {
             prefix: format!("bench-{:08x}", rand::random::<u32>()),
             pages: Vec::new(),
             present: Vec::new(),
+            places: BTreeMap::new(),
             tag_bytes_min: tag_bytes_min as usize,
-            report: CheckReport::default(),
+            key_bytes_max: if uses_datagrams {
+                DATAGRAM_KEY_BYTES_MAX
+            } else {
+                KEY_BYTES_MAX
+            },
+            report: CheckReport {
+                any_order: uses_datagrams && pipeline > 1,
+                ..CheckReport::default()
+            },
         };
         for client in 0..clients {
             let page = check.begin_page(client, 0);
@@ -84,7 +109,7 @@ impl AppendCheck {
         let page = &self.pages[present];
         let number = page.first + page.fates.len();
         let tag = self.tag(client, number);
-        if (page.fates.len() + 1) * tag.len() > KEY_BYTES_MAX {
+        if (page.fates.len() + 1) * tag.len() > self.key_bytes_max {
             present = self.begin_page(client, number);
             self.present[client] = present;
         }
@@ -97,9 +122,11 @@ impl AppendCheck {
     }
 
     fn begin_page(&mut self, client: usize, first: usize) -> usize {
+        let key = format!("{}/c{client}/{first}", self.prefix).into_bytes();
+        self.places.insert(key.clone(), self.pages.len());
         self.pages.push(Page {
             client,
-            key: format!("{}/c{client}/{first}", self.prefix).into_bytes(),
+            key,
             first,
             fates: Vec::new(),
         });
@@ -146,12 +173,8 @@ impl AppendCheck {
     /// Compares what was read of one key.
     pub(super) fn compare(&mut self, completion: &Completion) {
         let key = completion.operation.key();
-        let of_key = |page: &&Page| Some(&page.key[..]) == key;
-        let page = self
-            .pages
-            .iter()
-            .find(of_key)
-            .expect("the key was made here");
+        let place = key.and_then(|key| self.places.get(key));
+        let page = &self.pages[*place.expect("the key was made here")];
         match &completion.result {
             Ok(Reply::Value { value, .. }) => self.report.compare(page, value),
             Ok(_) => self.report.compare(page, b""),
@@ -170,7 +193,8 @@ impl AppendCheck {
 impl CheckReport {
     /// Whether nothing is wrong.
     pub(super) fn is_right(&self) -> bool {
-        self.lost + self.duplicated + self.out_of_order + self.unexpected + self.unread == 0
+        let is_order_right = self.any_order || self.out_of_order == 0;
+        is_order_right && self.lost + self.duplicated + self.unexpected + self.unread == 0
     }
 
     fn compare(&mut self, page: &Page, value: &[u8]) {
@@ -261,8 +285,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_back_in_a_datagram_fits_it() {
+        let mut check = AppendCheck::new(1, 400, true, 1);
+        let keys: Vec<Operation> = (0..5).map(|_| check.next(0)).collect();
+        let pages = check.keys();
+        assert_eq!(pages.len(), 3, "two tags of 400 bytes a page");
+        assert_eq!(keys[4].key(), Some(&pages[2].1[..]));
+    }
+
+    #[test]
     fn tags_are_made_up_to_the_length_asked_for() {
-        let mut check = AppendCheck::new(2, 10);
+        let mut check = AppendCheck::new(2, 10, false, 1);
         let Operation::Append { key, value } = check.next(1) else {
             panic!("another operation");
         };

@@ -8,7 +8,6 @@ use log::{debug, info, warn};
 use super::lane::LaneState;
 use super::session::Session;
 use super::{Courier, is_busy};
-use crate::directory::Place;
 use crate::error::ClientError;
 use crate::operation::Reply;
 
@@ -93,14 +92,14 @@ impl Courier {
         self.drop_lane(lane, "did not take the connection", now);
     }
 
-    fn handle_answer(&mut self, lane: usize, answer: Answer, now: Instant) {
+    pub(super) fn handle_answer(&mut self, lane: usize, answer: Answer, now: Instant) {
         debug!("<- {} {answer}", self.options.endpoints[lane]);
-        self.consider_leader(lane, answer.leader, now);
         if self
             .session
             .opening()
             .is_some_and(|opening| opening.tag == answer.tag)
         {
+            self.consider_leader(lane, answer.leader, now);
             self.handle_opening_answer(lane, answer, now);
             return;
         }
@@ -112,6 +111,7 @@ impl Courier {
             self.handle_unasked(lane, &answer, now);
             return;
         }
+        self.consider_leader(lane, answer.leader, now);
         match answer.outcome {
             Outcome::Refused(refusal) => self.handle_refusal(lane, answer.tag, refusal, now),
             outcome => self.handle_outcome(lane, answer.tag, outcome),
@@ -157,6 +157,7 @@ impl Courier {
                 Some(name) => self.expire(name.session),
                 None => self.complete(tag, Err(ClientError::Refused(refusal))),
             },
+            Refusal::TooLargeForDatagram { .. } => self.move_to_stream(tag, refusal, now),
             Refusal::TooLarge { .. } | Refusal::EmptyKey | Refusal::Malformed { .. } => {
                 self.complete(tag, Err(ClientError::Refused(refusal)));
             }
@@ -181,10 +182,10 @@ impl Courier {
             return;
         }
         let toward = match refusal {
-            Refusal::AskReplica { replica, .. } => match self.directory.find(*replica) {
-                Place::At(target) => Some(target),
-                Place::Perhaps(_) | Place::Nowhere => None,
-            },
+            Refusal::AskReplica { replica, .. } => {
+                let transport = self.options.endpoints[lane].transport();
+                self.directory.at(*replica, transport)
+            }
             _ => None,
         };
         self.turn_away(toward, now);
@@ -198,7 +199,7 @@ impl Courier {
         self.wake_by(until);
         self.busy_in_a_row += 1;
         if self.busy_in_a_row.is_multiple_of(BUSY_IN_A_ROW_MAX) && self.lanes.len() > 1 {
-            self.moving_to = Some((self.current + 1) % self.lanes.len());
+            self.moving_to = Some(self.next_fit(now));
         }
     }
 

@@ -1,8 +1,11 @@
-//! One connection to one endpoint, as far as it needs no socket.
+//! One connection to one endpoint, or what stands for one over UDP, as far as it needs no socket.
 
 use std::time::{Duration, Instant};
 
-use common::{FrameBuffer, Hello, PROTOCOL_VERSION, WireLimits};
+use common::{FrameBuffer, Hello, PROTOCOL_VERSION, Refusal, WireLimits};
+
+use super::datagrams::DatagramLane;
+use crate::options::Transport;
 
 /// How long an endpoint is left alone after its first failure in a row; doubled for each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -39,8 +42,10 @@ pub(super) enum LaneState {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) state: LaneState,
-    /// What is to be written to the socket.
+    /// What is to be written to the socket. Over UDP each datagram stands in a frame, which is not sent.
     pub(super) outgoing: Vec<u8>,
+    /// What belongs to a lane over UDP; `None` for a connection.
+    pub(super) datagrams: Option<DatagramLane>,
     /// What came from it.
     pub(super) frames: FrameBuffer,
     /// How many copies of requests wait for an answer here.
@@ -55,10 +60,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(transport: Transport, now: Instant) -> Self {
         Self {
             state: LaneState::Closed,
             outgoing: Vec::new(),
+            datagrams: (transport == Transport::Udp).then(DatagramLane::new),
             frames: FrameBuffer::new(WireLimits::default().frame_bytes_max),
             outstanding: 0,
             heard: now,
@@ -74,11 +80,37 @@ impl Lane {
         self.state = LaneState::Opening { since: now };
         self.frames = FrameBuffer::new(WireLimits::default().frame_bytes_max);
         self.heard = now;
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.open(label, &mut self.outgoing, now);
+            return;
+        }
         let hello = Hello {
             version: PROTOCOL_VERSION,
             label: label.to_owned(),
         };
         hello.append_to(&mut self.outgoing);
+    }
+
+    /// The tag under which a request goes out here.
+    pub(super) fn wire_tag(&self, tag: u64) -> u64 {
+        match &self.datagrams {
+            Some(datagrams) => datagrams.wire_tag(tag),
+            None => tag,
+        }
+    }
+
+    /// Writes a request that stands in a frame.
+    ///
+    /// # Errors
+    /// It does not fit a datagram; nothing is written.
+    pub(super) fn put(&mut self, frame: &[u8]) -> Result<(), Refusal> {
+        match &self.datagrams {
+            Some(datagrams) => datagrams.put(frame, &mut self.outgoing),
+            None => {
+                self.outgoing.extend_from_slice(frame);
+                Ok(())
+            }
+        }
     }
 
     /// The replica greeted.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use common::{ChangeRef, Refusal, SessionId, WriteRef};
 
+use super::datagrams::Resend;
 use super::lane::LaneSet;
 use crate::error::ClientError;
 use crate::operation::Operation;
@@ -29,7 +30,12 @@ pub(super) struct Pending {
     pub(super) copies: LaneSet,
     /// Since when the current lane is expected to answer.
     pub(super) asked: Instant,
-    /// Whether a copy went without an answer, or was answered "it may be under way".
+    /// When it is sent to the current lane again, if that is over UDP.
+    pub(super) resend: Resend,
+    /// Whether it or its answer is too long for a datagram.
+    pub(super) needs_stream: bool,
+    /// Whether a copy went without an answer, or in a datagram, which may come twice, or was answered "it may be under
+    /// way".
     pub(super) maybe_proposed: bool,
     /// Why it was refused last, where that was worth another try.
     pub(super) last_refusal: Option<Refusal>,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use super::Courier;
+use super::datagrams::Resend;
 use super::lane::LaneState;
 use crate::directory::Place;
 
@@ -98,7 +99,11 @@ impl Courier {
         let lane = &self.lanes[self.current];
         match lane.state {
             LaneState::Wanted => Some(lane.not_before),
-            LaneState::Opening { since } => Some(since + self.options.attempt_timeout),
+            LaneState::Opening { since } => {
+                let hello = lane.datagrams.as_ref().and_then(|lane| lane.hello.due());
+                let given_up = since + self.options.attempt_timeout;
+                Some(hello.map_or(given_up, |due| due.min(given_up)))
+            }
             LaneState::Closed | LaneState::Open { .. } => None,
         }
     }
@@ -118,9 +123,12 @@ impl Courier {
     }
 
     /// The next lane that is not left alone; if all are, the one whose time is up first.
-    fn next_fit(&self, now: Instant) -> usize {
+    pub(super) fn next_fit(&self, now: Instant) -> usize {
         let count = self.lanes.len();
-        let mut others = (1..=count).map(|step| (self.current + step) % count);
+        let streams_only = self.needs_stream();
+        let mut others = (1..=count)
+            .map(|step| (self.current + step) % count)
+            .filter(|lane| !streams_only || self.lanes[*lane].datagrams.is_none());
         others
             .clone()
             .find(|lane| self.lanes[*lane].not_before <= now)
@@ -146,6 +154,7 @@ impl Courier {
         self.paused_until = Some(not_before).filter(|until| now < *until);
         self.wake_by(not_before.max(now));
         self.restart_attempts(next, now);
+        self.resend_due(now);
         self.pump(now);
     }
 
@@ -162,33 +171,43 @@ impl Courier {
         }
     }
 
-    /// Closes a lane that was left and owes nothing.
+    /// Closes a lane that was left and owes nothing. One over UDP costs the replica nothing, and another hello and
+    /// cookie would be needed to return to it.
     pub(super) fn close_if_left(&mut self, lane: usize) {
         let found = &mut self.lanes[lane];
-        let is_open = matches!(found.state, LaneState::Open { .. });
+        let is_open = matches!(found.state, LaneState::Open { .. }) && found.datagrams.is_none();
         if lane != self.current && is_open && found.outstanding == 0 {
             found.reset();
             self.to_close.push(lane);
         }
     }
 
+    /// Over UDP nothing tells whether the address is still that of the replica, so that its name is resolved anew.
     fn drop_if_silent(&mut self, lane: usize, now: Instant) {
         let found = &self.lanes[lane];
-        if found.outstanding > 0 && now.duration_since(found.heard) > SILENCE_MAX {
+        let is_open = matches!(found.state, LaneState::Open { .. });
+        let is_kept = found.outstanding > 0 || (is_open && found.datagrams.is_some());
+        if is_kept && now.duration_since(found.heard) > SILENCE_MAX {
             info!("{}: silent; connecting anew", self.options.endpoints[lane]);
             self.forget_connection(lane);
             self.to_close.push(lane);
         }
     }
 
-    /// Copies that wait on the lane since it was current before get another attempt's time.
+    /// Copies that wait on the lane since it was current before get another attempt's time; datagrams are sent again.
     fn restart_attempts(&mut self, lane: usize, now: Instant) {
+        let resend = match self.lanes[lane].datagrams {
+            Some(_) => Resend::at_once(now),
+            None => Resend::default(),
+        };
         let waiting = |pending: &&mut super::Pending| pending.copies.contains(lane);
         for pending in self.queue.iter_mut().filter(waiting) {
             pending.asked = now;
+            pending.resend = resend;
         }
         if let Some(opening) = self.session.opening_mut() {
             opening.asked = now;
+            opening.resend = resend;
         }
         self.wake_by(now + self.attempt_timeout());
     }
@@ -226,7 +245,9 @@ impl Courier {
         if !self.options.follow_leader || settled || self.lanes[lane].replica() == Some(leader) {
             return;
         }
-        let (Place::At(target) | Place::Perhaps(target)) = self.directory.find(leader) else {
+        let transport = self.options.endpoints[lane].transport();
+        let place = self.directory.find(leader, transport);
+        let (Place::At(target) | Place::Perhaps(target)) = place else {
             return;
         };
         if target != lane && self.lanes[target].distrusted_until <= now {

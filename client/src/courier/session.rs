@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::SessionId;
 
+use super::datagrams::Resend;
 use super::lane::LaneSet;
 use super::queue::WriteName;
 use crate::numbering::Numbering;
@@ -38,6 +39,8 @@ pub(super) struct Opening {
     pub(super) copies: LaneSet,
     /// Since when the current lane is expected to answer.
     pub(super) asked: Instant,
+    /// When it is sent to the current lane again, if that is over UDP.
+    pub(super) resend: Resend,
 }
 
 impl Session {

@@ -28,7 +28,7 @@ impl Rig {
         let mut options = ClientOptions::parse(&list.join(",")).unwrap();
         adjust(&mut options);
         let now = Instant::now();
-        let directory = Arc::new(Directory::new(endpoints));
+        let directory = Arc::new(Directory::new(&options.endpoints));
         Self {
             courier: Courier::new(Arc::new(options), directory, 0, now),
             now,

@@ -22,6 +22,8 @@ pub(super) struct Socket {
     /// Addresses of the name that have not been tried.
     untried: vec::IntoIter<SocketAddr>,
     connected: bool,
+    /// The poll said that nothing more will come: it says so once, perhaps before the last bytes are read.
+    ends: bool,
     /// Whether the socket may have room for more.
     has_room: bool,
     /// How much of the outgoing buffer has been written.
@@ -52,6 +54,7 @@ impl Socket {
             stream,
             untried,
             connected: false,
+            ends: false,
             has_room: false,
             written: 0,
         })
@@ -71,9 +74,15 @@ impl Socket {
             Err(error) => {
                 self.has_room = false;
                 self.stream = connect_to_next(&mut self.untried, registry, token, Some(error))?;
+                self.ends = false;
                 Ok(())
             }
         }
+    }
+
+    /// The poll says that the other side sends nothing more, or that the connection is broken.
+    pub(super) fn ending(&mut self) {
+        self.ends = true;
     }
 
     fn has_connected(&self) -> io::Result<bool> {
@@ -117,7 +126,7 @@ impl Socket {
         loop {
             return match self.stream.read(buffer) {
                 Ok(0) => (0, ReadEnd::Closed("closed by the replica".to_owned())),
-                Ok(count) if count < buffer.len() => (count, ReadEnd::Drained),
+                Ok(count) if count < buffer.len() && !self.ends => (count, ReadEnd::Drained),
                 Ok(count) => (count, ReadEnd::More),
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,

@@ -1,8 +1,8 @@
-//! A replica that is played: it greets, notes what it is sent, and answers as it is told.
+//! A replica that is played: it greets, notes what it is sent, and answers as it is told, over TCP or UDP.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -10,6 +10,8 @@ use common::{
     Answer, Change, ClientFrame, FrameBuffer, Greeting, Outcome, Refusal, Request, Role, SessionId,
     StatusReport, WireLimits,
 };
+
+use crate::fake_datagrams;
 
 /// What a replica does with a request.
 pub(crate) enum Reaction {
@@ -21,7 +23,7 @@ pub(crate) enum Reaction {
     Late,
     /// Says nothing.
     Silence,
-    /// Closes the connection.
+    /// Closes the connection; over UDP there is none.
     Close,
 }
 
@@ -29,13 +31,15 @@ pub(crate) enum Reaction {
 #[derive(Clone, Debug)]
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
+    /// What stands before its address in a list of endpoints.
+    scheme: &'static str,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     requests: Vec<Request>,
-    labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     store: BTreeMap<Vec<u8>, Vec<u8>>,
     revision: u64,
 }
@@ -52,6 +56,7 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let fake = Self {
             address: listener.local_addr().unwrap(),
+            scheme: "",
             state: Arc::default(),
         };
         let (state, react) = (Arc::clone(&fake.state), Arc::new(Mutex::new(react)));
@@ -63,6 +68,26 @@ impl Fake {
             }
         });
         fake
+    }
+
+    /// The same over UDP.
+    pub(crate) fn datagrams(
+        react: impl FnMut(&Request, Outcome) -> Reaction + Send + 'static,
+    ) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let fake = Self {
+            address: socket.local_addr().unwrap(),
+            scheme: "udp://",
+            state: Arc::default(),
+        };
+        let state = Arc::clone(&fake.state);
+        thread::spawn(move || fake_datagrams::serve(&socket, &state, react));
+        fake
+    }
+
+    /// A replica over UDP that answers like a store.
+    pub(crate) fn datagram_store() -> Self {
+        Self::datagrams(|_, outcome| Reaction::Answer(outcome))
     }
 
     /// Every write that came, in the order in which they came.
@@ -88,7 +113,10 @@ impl Fake {
 
 /// The list of endpoints of these replicas.
 pub(crate) fn endpoints(fakes: &[&Fake]) -> String {
-    let list: Vec<String> = fakes.iter().map(|fake| fake.address.to_string()).collect();
+    let list: Vec<String> = fakes
+        .iter()
+        .map(|fake| format!("{}{}", fake.scheme, fake.address))
+        .collect();
     list.join(",")
 }
 
@@ -147,7 +175,7 @@ fn greeting() -> Greeting {
     }
 }
 
-fn answer(request: &Request, outcome: Outcome) -> Answer {
+pub(crate) fn answer(request: &Request, outcome: Outcome) -> Answer {
     Answer {
         tag: request.tag(),
         leader: None,
@@ -156,7 +184,7 @@ fn answer(request: &Request, outcome: Outcome) -> Answer {
 }
 
 impl State {
-    fn run(&mut self, request: &Request) -> Outcome {
+    pub(crate) fn run(&mut self, request: &Request) -> Outcome {
         self.requests.push(request.clone());
         match request {
             Request::OpenSession { nonce, .. } => {

@@ -2,7 +2,11 @@
 //! replicas that are played here, so that each can be made to answer as the test wants.
 
 #[cfg(test)]
+mod datagrams;
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fake_datagrams;
 #[cfg(test)]
 mod library;
 #[cfg(test)]

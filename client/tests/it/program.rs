@@ -98,7 +98,7 @@ fn wrong_usage_is_2() {
         &["frobnicate"][..],
         &["put", "a"],
         &["--timeout", "soon", "get", "a"],
-        &["--protocol", "udp", "get", "a"],
+        &["--protocol", "sctp", "get", "a"],
         &["bench", "--seconds", "0"],
     ] {
         let output = run(&[&fake], arguments, b"");

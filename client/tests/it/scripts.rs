@@ -10,7 +10,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs a script with the program under test, and with the played replica's port as that of replica 0.
+/// Runs a script with the program under test, and with the played replica's port as that of replica 0, for either
+/// transport.
 fn run(script: &str, arguments: &[&str], port: u16, input: &[u8]) -> (Output, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_kvpaxos-client"))
@@ -21,6 +22,7 @@ fn run(script: &str, arguments: &[&str], port: u16, input: &[u8]) -> (Output, te
         .args(arguments)
         .env("KVPAXOS_BIN", programs)
         .env("KVPAXOS_BASE_TCP", port.to_string())
+        .env("KVPAXOS_BASE_UDP", port.to_string())
         .env("KVPAXOS_DIR", directory.path())
         .env("KVPAXOS_LOGS", directory.path())
         .stdin(Stdio::piped())
@@ -35,9 +37,19 @@ fn run(script: &str, arguments: &[&str], port: u16, input: &[u8]) -> (Output, te
 
 #[test]
 fn run_client_runs_the_demo_and_then_the_commands_of_a_pipe() {
-    let fake = Fake::store();
+    let logged = "connected";
+    check_run_client(&Fake::store(), "TCP", logged);
+}
+
+#[test]
+fn run_client_does_the_same_over_udp() {
+    let logged = "replica 0 answers";
+    check_run_client(&Fake::datagram_store(), "UDP", logged);
+}
+
+fn check_run_client(fake: &Fake, transport: &str, logged: &str) {
     let port = fake.address.port();
-    let arguments = ["my-client", &port.to_string(), "TCP"];
+    let arguments = ["my-client", &port.to_string(), transport];
     let (output, directory) = run(
         "run_client.sh",
         &arguments,
@@ -50,14 +62,15 @@ fn run_client_runs_the_demo_and_then_the_commands_of_a_pipe() {
     assert_eq!(output.status.code(), Some(0));
     assert!(fake.labels().contains(&"my-client".to_owned()));
     let log = directory.path().join("client-my-client.log");
-    assert!(std::fs::read_to_string(log).unwrap().contains("connected"));
+    assert!(std::fs::read_to_string(log).unwrap().contains(logged));
 }
 
 #[test]
 fn the_short_form_is_enough() {
-    let fake = Fake::store();
-    let (output, _directory) = run("run_client.sh", &["tcp"], fake.address.port(), b"");
-    assert_eq!(output.status.code(), Some(0));
+    for (fake, transport) in [(Fake::store(), "tcp"), (Fake::datagram_store(), "udp")] {
+        let (output, _directory) = run("run_client.sh", &[transport], fake.address.port(), b"");
+        assert_eq!(output.status.code(), Some(0), "{transport}");
+    }
 }
 
 #[test]
@@ -87,9 +100,7 @@ fn wrong_arguments_print_the_usage_and_end_with_2() {
 #[test]
 fn what_comes_later_says_so() {
     for (script, arguments) in [
-        ("run_client.sh", &["UDP"][..]),
-        ("run_client.sh", &["me", "5555", "udp"]),
-        ("run_client.sh", &["--docker", "me", "1111", "TCP"]),
+        ("run_client.sh", &["--docker", "me", "1111", "TCP"][..]),
         ("deploy.sh", &["--docker"]),
     ] {
         let (output, _directory) = run(script, arguments, 1, b"");

@@ -4,7 +4,7 @@
 //! client to replica   "KVPU" version:u16 0:u8 cookie:16 bytes  then the payload of a frame:
 //!   DatagramHello     06 tag:u64 label:text, then zeros until the whole datagram has 128 bytes or more
 //!   OpenSession, Write, Get, Status   as over TCP, without the four bytes of length
-//! replica to client   "KVPU" version:u16 replica:u8            then the payload of a frame:
+//! replica to client   "KVPR" version:u16 replica:u8            then the payload of a frame:
 //!   DatagramGreeting  89 tag:u64 cookie:16 bytes cluster:u64 leader:u8?
 //!                     key_bytes_max:u32 value_bytes_max:u32 datagram_bytes_max:u32
 //!   Cookie            8a tag:u64 cookie:16 bytes
@@ -18,7 +18,7 @@ use super::{Direction, kind, take_kind};
 use crate::answer::{Answer, Outcome, Refusal};
 use crate::datagram::{
     COOKIE_BYTES, ClientMessage, Cookie, DATAGRAM_MAGIC, DatagramGreeting, DatagramHello,
-    HELLO_DATAGRAM_BYTES_MIN, ServerDatagram, ServerMessage,
+    HELLO_DATAGRAM_BYTES_MIN, REPLY_MAGIC, ServerDatagram, ServerMessage,
 };
 use crate::greeting::{LABEL_BYTES_MAX, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, WireLimits};
 use crate::request::Request;
@@ -41,7 +41,7 @@ impl<'a> ClientDatagram<'a> {
     /// # Errors
     /// Says what is wrong.
     pub fn open(datagram: &'a [u8]) -> Result<Self, DecodeError> {
-        let (version, mut fields) = take_head(datagram)?;
+        let (version, mut fields) = take_head(datagram, Direction::ToReplica)?;
         match fields.u8("reserved byte")? {
             0 => {}
             value => {
@@ -138,7 +138,7 @@ impl Request {
 impl ServerDatagram {
     /// Appends the whole datagram, however long it is.
     pub fn append_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&DATAGRAM_MAGIC);
+        out.extend_from_slice(&REPLY_MAGIC);
         put_u16(out, PROTOCOL_VERSION);
         out.push(self.replica);
         match &self.message {
@@ -189,7 +189,7 @@ impl ServerDatagram {
     /// # Errors
     /// Says what is wrong.
     pub fn decode(datagram: &[u8]) -> Result<Self, DecodeError> {
-        let (version, mut fields) = take_head(datagram)?;
+        let (version, mut fields) = take_head(datagram, Direction::ToClient)?;
         if version > PROTOCOL_VERSION {
             return Err(wrong_version(version));
         }
@@ -240,12 +240,20 @@ fn put_client_head(out: &mut Vec<u8>, cookie: Cookie) {
 }
 
 /// Takes magic and version off the front.
-fn take_head(datagram: &[u8]) -> Result<(u16, FieldReader<'_>), DecodeError> {
+fn take_head(datagram: &[u8], wanted: Direction) -> Result<(u16, FieldReader<'_>), DecodeError> {
     let mut fields = FieldReader::new(datagram);
     let magic = fields.bytes("magic", DATAGRAM_MAGIC.len())?;
-    if magic != DATAGRAM_MAGIC {
-        let found = magic.try_into().expect("as many bytes were taken");
-        return Err(DecodeError::DatagramMagic { found });
+    let magic: [u8; 4] = magic.try_into().expect("as many bytes were taken");
+    let direction = match magic {
+        DATAGRAM_MAGIC => Direction::ToReplica,
+        REPLY_MAGIC => Direction::ToClient,
+        found => return Err(DecodeError::DatagramMagic { found }),
+    };
+    if direction != wanted {
+        return Err(DecodeError::WrongDirection {
+            found: direction.found(),
+            expected: wanted.expected(),
+        });
     }
     let version = fields.u16("version")?;
     if version < PROTOCOL_VERSION_MIN {

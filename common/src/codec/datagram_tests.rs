@@ -8,7 +8,7 @@ use crate::answer::{Limit, Outcome, Refusal};
 use crate::answer::{Role, StatusReport};
 use crate::datagram::{
     ClientMessage, Cookie, DATAGRAM_BYTES_MAX_MIN, DATAGRAM_MAGIC, DatagramGreeting, DatagramHello,
-    HELLO_DATAGRAM_BYTES_MIN, ServerDatagram, ServerMessage,
+    HELLO_DATAGRAM_BYTES_MIN, REPLY_MAGIC, ServerDatagram, ServerMessage,
 };
 use crate::request::{Change, SessionId, Write};
 
@@ -48,7 +48,7 @@ fn check_server(message: &ServerMessage, expected: &str) {
     let bytes = server_bytes(message.clone());
     assert_eq!(
         hex(&bytes),
-        format!("4b565055 0001 04 {expected}").replace(' ', "")
+        format!("4b565052 0001 04 {expected}").replace(' ', "")
     );
     let decoded = ServerDatagram::decode(&bytes).unwrap();
     assert_eq!((decoded.replica, &decoded.message), (4, message));
@@ -58,7 +58,8 @@ fn check_server(message: &ServerMessage, expected: &str) {
     let longer = [&bytes[..], b"x"].concat();
     let error = ServerDatagram::decode(&longer).unwrap_err();
     assert_eq!(error, DecodeError::Trailing { bytes: 1 });
-    assert!(read(&bytes).is_err());
+    let error = read(&bytes).unwrap_err().error;
+    assert!(matches!(error, DecodeError::WrongDirection { .. }));
 }
 
 fn put(value: Vec<u8>) -> Request {
@@ -108,6 +109,8 @@ fn a_request_is_the_payload_of_its_frame_behind_a_header() {
         read(&bytes).unwrap(),
         (COOKIE, ClientMessage::Request(request.clone()))
     );
+    let error = ServerDatagram::decode(&bytes).unwrap_err();
+    assert!(matches!(error, DecodeError::WrongDirection { .. }));
     for end in 0..bytes.len() {
         assert!(read(&bytes[..end]).is_err());
     }
@@ -195,7 +198,11 @@ fn what_is_no_datagram_of_this_protocol_is_named() {
         bytes[place] = byte;
         read(&bytes).unwrap_err().to_string()
     };
-    assert_eq!(said(3, b'X'), "begins with KVPX instead of KVPU");
+    assert_eq!(said(3, b'X'), "begins with KVPX instead of KVPU or KVPR");
+    assert_eq!(
+        said(3, b'R'),
+        "is an answer, as a replica sends it; a request is allowed here"
+    );
     assert!(said(5, 0).contains("speaks protocol version 0"));
     assert!(said(5, 2).contains("speaks protocol version 2"));
     assert_eq!(said(6, 9), "has 9 as its reserved byte; 0 is allowed");
@@ -378,7 +385,8 @@ proptest! {
         bytes.extend([0, version, 0]);
         bytes.push(kind);
         bytes.extend(&rest);
-        for bytes in [&bytes[..], &bytes[begin..], &rest] {
+        let reply = [&REPLY_MAGIC[..], &bytes[4..]].concat();
+        for bytes in [&bytes[..], &reply, &bytes[begin..], &rest] {
             if let Ok(opened) = ClientDatagram::open(bytes) {
                 let _ = opened.tag();
             }

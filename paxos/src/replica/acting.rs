@@ -10,17 +10,8 @@ use crate::output::Record;
 impl Replica {
     /// Phase 1b. The promise leaves when it is durable, with all that was accepted in slots that are still open here.
     pub(super) fn handle_prepare(&mut self, from: ReplicaId, ballot: Ballot, from_slot: Slot) {
-        self.see(ballot);
-        if ballot.replica != from || !self.votes() {
+        if !self.promise_to(from, ballot) {
             return;
-        }
-        let news = ballot > self.acceptor.promised();
-        if let Err(promised) = self.acceptor.promise(ballot) {
-            self.refuse(from, ballot, promised);
-            return;
-        }
-        if news && from != self.config.me {
-            self.become_follower_of(ballot);
         }
         let chosen_watermark = self.learner.chosen_watermark();
         let accepted = self
@@ -44,6 +35,23 @@ impl Replica {
         }
     }
 
+    /// Promises to a candidate, or refuses it; says whether it promised.
+    pub(super) fn promise_to(&mut self, from: ReplicaId, ballot: Ballot) -> bool {
+        self.see(ballot);
+        if ballot.replica != from || !self.votes() {
+            return false;
+        }
+        let news = ballot > self.acceptor.promised();
+        if let Err(promised) = self.acceptor.promise(ballot) {
+            self.refuse(from, ballot, promised);
+            return false;
+        }
+        if news && from != self.config.me {
+            self.become_follower_of(ballot);
+        }
+        true
+    }
+
     /// Phase 2b. A slot that is known here to be chosen needs no vote any more: it is confirmed without a write,
     /// because no proposer can have another command for it.
     pub(super) fn handle_accept(
@@ -55,7 +63,7 @@ impl Replica {
         chosen_watermark: Slot,
     ) {
         self.see(ballot);
-        if ballot.replica != from {
+        if ballot.replica != from || self.refuses_as_forgotten(from, slot) {
             return;
         }
         if self.votes_in(slot) && self.accept(ballot, slot, command).is_err() {
@@ -78,7 +86,7 @@ impl Replica {
         slot: Slot,
         command: &Command,
     ) -> Result<(), Ballot> {
-        if self.learner.knows(slot) {
+        if self.knows(slot) {
             self.acceptor.promise(ballot)?;
         } else if self.acceptor.accept(ballot, slot, command)? == Acceptance::Fresh {
             self.pending.records.push(Record::Accepted {
@@ -139,6 +147,10 @@ impl Replica {
     /// Learns that `command` is chosen in `slot`. One that was not accepted here is written to the journal, so that
     /// whatever this replica reports as applied its own journal can replay (RULES R7).
     pub(super) fn choose(&mut self, slot: Slot, command: Command) {
+        if self.instances.is_some() {
+            self.choose_instance(slot, command);
+            return;
+        }
         if self.learner.knows(slot) {
             return;
         }
@@ -164,8 +176,12 @@ impl Replica {
         self.acceptor.forget_below(self.learner.chosen_watermark());
     }
 
-    /// Asks whoever is known to be ahead, if nothing is asked yet.
+    /// Asks whoever is known to be ahead, if nothing is asked yet. Instances need no asking: a leader tells them until
+    /// they are acknowledged.
     pub(super) fn ask_to_catch_up(&mut self) {
+        if self.instances.is_some() {
+            return;
+        }
         let from_slot = self.learner.chosen_watermark();
         let question = self
             .catch_up
@@ -215,17 +231,23 @@ impl Replica {
         self.ask_to_catch_up();
     }
 
-    /// Every replica's journal can replay all below the watermark.
+    /// Every replica's journal can replay all below the watermark; or every program is done with it.
     pub(super) fn forget_below(&mut self, watermark: Slot) {
         if watermark > self.forget_watermark {
             self.forget_watermark = watermark;
-            self.learner.forget_below(watermark);
+            if self.instances.is_some() {
+                self.forget_instances_below(watermark);
+            }
         }
     }
 
     /// Confirms to a leader that nothing above its ballot is promised here. Not a claim about this replica's disk.
     pub(super) fn echo(&mut self, leader: ReplicaId, ballot: Ballot, nonce: u64) {
         if !self.votes() {
+            return;
+        }
+        if self.instances.is_some() {
+            self.echo_instances(leader, ballot, nonce);
             return;
         }
         let echo = Message::Echo {
@@ -272,7 +294,10 @@ impl Replica {
 }
 
 /// Cuts what a promise reports into parts of at most `bytes_max`, at least one part, none empty but a lone one.
-fn split_in_parts(accepted: Vec<AcceptedCommand>, bytes_max: usize) -> Vec<Vec<AcceptedCommand>> {
+pub(super) fn split_in_parts(
+    accepted: Vec<AcceptedCommand>,
+    bytes_max: usize,
+) -> Vec<Vec<AcceptedCommand>> {
     let mut parts = vec![Vec::new()];
     let mut bytes = 0;
     for entry in accepted {

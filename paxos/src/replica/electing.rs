@@ -13,7 +13,7 @@ impl Replica {
             RoleState::Follower | RoleState::Canvassing(_) => true,
             RoleState::Preparing(_) | RoleState::Leading(_) => false,
         };
-        if waits && self.votes() && self.election.is_due(self.now) {
+        if waits && self.may_come_to_lead() && self.election.is_due(self.now_as_candidate()) {
             self.become_canvassing();
         }
     }
@@ -151,8 +151,9 @@ impl Replica {
         let from_slot = self.learner.chosen_watermark();
         self.pending.notes.push(Note::Preparing(ballot));
         self.role = RoleState::Preparing(Preparing::new(ballot, from_slot, self.now));
-        self.handle_prepare(self.config.me, ballot, from_slot);
-        self.send_to_others(&Message::Prepare { ballot, from_slot });
+        let prepare = self.prepare_message(ballot, from_slot);
+        self.prepare_own(ballot, from_slot);
+        self.send_to_others(&prepare);
     }
 
     /// Gives up leading or trying to, for the sake of `ballot`, and waits a random time before trying again.
@@ -187,7 +188,7 @@ impl Replica {
     }
 
     /// Ends a leadership, if this is one. Its own reads wait for the next leader; those of followers are asked again.
-    fn leave_leading(&mut self, reason: ResignReason) {
+    pub(super) fn leave_leading(&mut self, reason: ResignReason) {
         if let RoleState::Leading(leading) = std::mem::replace(&mut self.role, RoleState::Follower)
         {
             self.pending

@@ -17,8 +17,10 @@ impl Replica {
                 let slot = self.learner.chosen_watermark();
                 if !leading.has_majority(&self.configuration, slot, self.now, timeout) {
                     self.become_follower_of_nobody();
-                } else if !leading.phase_one_holds(&self.configuration) || self.learns_nothing() {
+                } else if !leading.phase_one_holds(&self.configuration) {
                     self.become_candidate();
+                } else if self.learns_nothing() {
+                    self.become_candidate_or_wait();
                 } else {
                     self.resend_accepts();
                     self.beat_if_due();
@@ -41,7 +43,10 @@ impl Replica {
             leading.learned_tick = self.now;
         }
         let patience_ticks = self.config.election_timeout_ticks_max;
-        chosen_watermark < leading.start && self.now >= leading.learned_tick + patience_ticks
+        let is_log = self.instances.is_none();
+        is_log
+            && chosen_watermark < leading.start
+            && self.now >= leading.learned_tick + patience_ticks
     }
 
     fn tick_preparing(&mut self) {
@@ -62,8 +67,9 @@ impl Replica {
             .members()
             .filter(|member| *member != self.config.me && !preparing.has_promise_of(*member))
             .collect();
+        let prepare = self.prepare_message(ballot, from_slot);
         for member in silent {
-            self.send(member, Message::Prepare { ballot, from_slot });
+            self.send(member, prepare.clone());
         }
     }
 
@@ -98,12 +104,17 @@ impl Replica {
         self.election.leads();
         self.role = RoleState::Leading(Box::new(leading));
         self.beat();
+        self.begin_to_tell();
         self.propose_found();
         self.ask_to_catch_up();
     }
 
     /// Proposes what phase 1 found, in order, no-ops in the holes, as far as the window allows.
     fn propose_found(&mut self) {
+        if self.instances.is_some() {
+            self.propose_found_instances();
+            return;
+        }
         while let RoleState::Leading(leading) = &mut self.role {
             let slot = leading.next_slot;
             if slot >= leading.adopted_end {
@@ -413,7 +424,7 @@ impl Replica {
         }
     }
 
-    fn tell_watermark_to_all(&mut self) {
+    pub(super) fn tell_watermark_to_all(&mut self) {
         let chosen_watermark = self.learner.chosen_watermark();
         let RoleState::Leading(leading) = &mut self.role else {
             return;

@@ -1,17 +1,21 @@
 //! One replica's agreement: proposer, acceptor and learner wired together.
 //!
 //! This file is the interface and the dispatch. What a message does stands in the file of the part that it is for:
-//! `acting` (acceptor and learner: what every replica does), `leading` (phases 1 and 2, heartbeats, reads) and
-//! `electing` (whether to try to lead). A role changes only in a function named `become_...`.
+//! `acting` (acceptor and learner: what every replica does), `leading` (phases 1 and 2, heartbeats, reads),
+//! `electing` (whether to try to lead) and `sparse` (instances in the place of a log). A role changes only in a function named `become_...`.
 
 mod acting;
 mod electing;
 mod leading;
+mod snapshots;
+mod sparse;
+mod standing_down;
 
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::config::Config;
 use crate::election::{Canvass, Election};
+use crate::instances::Instances;
 use crate::learner::{CatchUp, Learner};
 use crate::message::{Command, Envelope, Message};
 use crate::output::{DurableState, Note, Output, Persist, ReadReady, Record};
@@ -33,14 +37,24 @@ pub struct Replica {
     round_max: u64,
     acceptor: Acceptor,
     learner: Learner,
+    /// In sparse mode, what is known of the instances; then the learner stays empty. None in dense mode.
+    instances: Option<Box<Instances>>,
     catch_up: CatchUp,
     election: Election,
     role: RoleState,
     queries: ReadQueries,
-    /// Every slot below it can be replayed from this replica's own journal, for certain.
+    /// The process is about to stop: this replica proposes nothing and does not come to lead (RULES R26).
+    stands_down: bool,
+    /// Every slot below it can be replayed from this replica's own journal, for certain. In sparse mode: this replica's
+    /// program is done with all below it.
     durable_watermark: Slot,
-    /// Every replica's journal can replay all below it; as the leader said, or as this one computed leading.
+    /// Every replica's journal can replay all below it; as the leader said, or as this one computed leading. In sparse
+    /// mode: every program is done with all below it.
     forget_watermark: Slot,
+    /// A snapshot of this slot is durable here: every slot below it can be brought back without the journal.
+    snapshot_watermark: Slot,
+    /// The log from this slot on is kept for a peer that is being sent a snapshot.
+    held_watermark: Option<Slot>,
     /// What the journal was last told, and when.
     persisted: DurableState,
     persisted_tick: u64,
@@ -107,6 +121,7 @@ impl Replica {
         }
         let state = recovered.state;
         let trimmed_watermark = recovered.trimmed_watermark();
+        let snapshot_watermark = recovered.snapshot_slot();
         let mut commands = recovered.chosen;
         commands.extend(recovered.learned);
         let mut acceptor = Acceptor::recovered(state.promised, recovered.accepted);
@@ -117,12 +132,16 @@ impl Replica {
             round_max: state.promised.round,
             acceptor,
             learner,
+            instances: None,
             catch_up: CatchUp::default(),
             election: Election::new(&config),
             role: RoleState::Follower,
             queries: ReadQueries::new(config.seed),
+            stands_down: false,
             durable_watermark: state.chosen_watermark,
             forget_watermark: state.forget_watermark,
+            snapshot_watermark,
+            held_watermark: None,
             persisted: state,
             persisted_tick: 0,
             pending: Pending::default(),
@@ -139,7 +158,8 @@ impl Replica {
             "a message to {to} reached {}",
             self.config.me
         );
-        if !self.configuration.members().any(|member| member == from) {
+        let is_member = self.configuration.members().any(|member| member == from);
+        if !is_member || !self.understands(&message) {
             return;
         }
         match message {
@@ -166,10 +186,12 @@ impl Replica {
                 parts,
                 accepted,
                 chosen_watermark,
-                trimmed_watermark: _,
+                trimmed_watermark,
             } => {
+                self.note_forgotten(from, trimmed_watermark);
                 let part = crate::proposer::PromisePart {
                     incarnation,
+                    sending: 0,
                     part,
                     parts,
                     accepted,
@@ -217,18 +239,62 @@ impl Replica {
                 ballot,
                 chosen_watermark,
             } => self.handle_watermark(from, ballot, chosen_watermark),
+            Message::TakeOver { ballot } => self.handle_take_over(from, ballot),
             Message::CatchUp { from_slot } => self.handle_catch_up(from, from_slot),
             Message::Chosen {
                 from_slot,
                 commands,
                 chosen_watermark,
-                trimmed_watermark: _,
-            } => self.handle_chosen(from, from_slot, commands, chosen_watermark),
+                trimmed_watermark,
+            } => {
+                self.note_forgotten(from, trimmed_watermark);
+                self.handle_chosen(from, from_slot, commands, chosen_watermark);
+            }
             Message::ReadQuery { nonce } => self.handle_read_query(from, nonce),
             Message::ReadAnswer {
                 nonce,
                 read_watermark,
             } => self.handle_read_answer(nonce, read_watermark),
+            Message::PrepareInstances {
+                ballot,
+                min,
+                chosen,
+            } => self.handle_prepare_instances(from, ballot, min, &chosen),
+            Message::PromiseInstances {
+                ballot,
+                incarnation,
+                sending,
+                part,
+                parts,
+                min,
+                chosen,
+                accepted,
+            } => {
+                let part = crate::proposer::PromisePart {
+                    incarnation,
+                    sending,
+                    part,
+                    parts,
+                    accepted,
+                    chosen_watermark: min,
+                };
+                self.handle_promise_instances(from, ballot, chosen, part);
+            }
+            Message::EchoInstances {
+                ballot,
+                nonce,
+                incarnation,
+                done_watermark,
+                learned,
+            } => {
+                let echo = (ballot, nonce, incarnation, done_watermark);
+                self.handle_echo_instances(from, echo, &learned);
+            }
+            Message::ForwardInstance { slot, command } => {
+                self.handle_forward_instance(from, slot, command);
+            }
+            Message::ChosenInstance { slot, command } => self.handle_chosen_instance(slot, command),
+            Message::ForgottenInstances { min } => self.forget_below(min),
         }
     }
 
@@ -237,6 +303,7 @@ impl Replica {
         self.now += 1;
         self.tick_election();
         self.tick_leading();
+        self.tick_instances();
         self.ask_to_catch_up();
     }
 
@@ -250,7 +317,7 @@ impl Replica {
         let RoleState::Leading(leading) = &self.role else {
             return Err(ProposeError::NotLeading);
         };
-        if leading.next_slot < leading.adopted_end {
+        if leading.next_slot < leading.adopted_end || self.stands_down {
             return Err(ProposeError::NotLeading);
         }
         if room == 0 {
@@ -265,6 +332,7 @@ impl Replica {
     #[must_use]
     pub fn room(&self) -> u64 {
         match &self.role {
+            RoleState::Leading(_) if self.stands_down => 0,
             RoleState::Leading(leading) if leading.next_slot >= leading.adopted_end => {
                 self.window_room(leading)
             }
@@ -307,7 +375,13 @@ impl Replica {
         self.ask_to_read();
         self.begin_read_round();
         self.tell_watermark();
-        let chosen = self.learner.take_deliverable();
+        let chosen = match &mut self.instances {
+            None => self.learner.take_deliverable(),
+            Some(instances) => instances.take_news(),
+        };
+        if self.instances.is_none() {
+            self.forget();
+        }
         let persist = self.take_persist();
         self.confirm_accepted(persist.is_some());
         let pending = std::mem::take(&mut self.pending);
@@ -383,12 +457,18 @@ impl Replica {
         let state = DurableState {
             promised: self.acceptor.promised(),
             chosen_watermark: self.learner.chosen_watermark(),
-            // A snapshot lets this replica forget more than all can replay, and the other way round for one that lags.
-            forget_watermark: self.forget_watermark.min(self.learner.trimmed_watermark()),
+            forget_watermark: match &self.instances {
+                // A snapshot lets this replica forget more than all can replay, and the other way round for one that
+                // lags.
+                None => self.forget_watermark.min(self.learner.trimmed_watermark()),
+                Some(_) => self.forget_watermark,
+            },
         };
         let records = std::mem::take(&mut self.pending.records);
-        let overdue = state.chosen_watermark > self.persisted.chosen_watermark
-            && self.now >= self.persisted_tick + self.config.watermark_ticks;
+        let forgets_more =
+            self.instances.is_some() && state.forget_watermark > self.persisted.forget_watermark;
+        let moved = state.chosen_watermark > self.persisted.chosen_watermark || forgets_more;
+        let overdue = moved && self.now >= self.persisted_tick + self.config.watermark_ticks;
         if records.is_empty() && state.promised == self.persisted.promised && !overdue {
             return None;
         }
@@ -410,7 +490,7 @@ impl Replica {
                     ballot,
                     incarnation: self.config.incarnation,
                     slots,
-                    durable_watermark: self.persisted.chosen_watermark,
+                    durable_watermark: self.reported_watermark(),
                 },
             });
             if persisted {
@@ -418,6 +498,15 @@ impl Replica {
             }
         } else if persisted || !slots.is_empty() {
             self.note_own_write(ballot, slots);
+        }
+    }
+
+    /// What this replica reports of itself, once what was handed to the journal is durable: up to where that can replay,
+    /// or in sparse mode up to where its program is done.
+    fn reported_watermark(&self) -> Slot {
+        match &self.instances {
+            None => self.persisted.chosen_watermark,
+            Some(_) => self.durable_watermark,
         }
     }
 
@@ -430,7 +519,7 @@ impl Replica {
                 ballot,
                 incarnation: self.config.incarnation,
                 slots,
-                durable_watermark: self.persisted.chosen_watermark,
+                durable_watermark: self.reported_watermark(),
             },
         });
     }

@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use paxos::{
-    Command, Config, Configuration, DurableState, Envelope, Incarnation, Note, Output, Persist,
-    ReadReady, Record, Recovered, Replica, ReplicaId, Slot,
+    Command, Config, Configuration, Envelope, Incarnation, Note, Output, Persist, ReadReady,
+    Recovered, Replica, ReplicaId, Slot,
 };
+
+use crate::snapshots::Snapshot;
 
 /// The settings of all replicas of a cluster.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +21,11 @@ pub(crate) struct Settings {
     pub(crate) window: u64,
     pub(crate) message_bytes_max: usize,
     pub(crate) in_flight_bytes_max: usize,
+    pub(crate) kept_bytes_max: usize,
     /// Whether leaders are doubted after a few ticks, so that there are many elections and several leaders at a time.
     pub(crate) hasty: bool,
+    /// Whether slots are instances of their own (RULES R20).
+    pub(crate) sparse: bool,
     /// Makes one cluster's random times differ from another's.
     pub(crate) seed: u64,
 }
@@ -33,7 +38,9 @@ impl Settings {
             window: 64,
             message_bytes_max: 1 << 20,
             in_flight_bytes_max: 8 << 20,
+            kept_bytes_max: 16 << 20,
             hasty: false,
+            sparse: false,
             seed: 0,
         }
     }
@@ -79,6 +86,7 @@ pub(crate) struct Node {
     pub(crate) replica: Option<Replica>,
     /// Every batch handed over in this incarnation.
     pub(crate) journal: Vec<Persist>,
+    pub(crate) snapshot: Option<Snapshot>,
     /// So many batches of the journal survive a crash.
     pub(crate) durable: usize,
     /// Whether batches become durable only when the script says so.
@@ -87,6 +95,8 @@ pub(crate) struct Node {
     waiting: VecDeque<(usize, Envelope)>,
     /// What this life, and what its journal replayed, has handed over to be applied.
     pub(crate) applied: Vec<Command>,
+    /// The same in sparse mode: what is known of each instance, forgotten ones included.
+    pub(crate) decided: BTreeMap<Slot, Command>,
 }
 
 impl Cluster {
@@ -99,10 +109,12 @@ impl Cluster {
                 lives: 0,
                 replica: None,
                 journal: Vec::new(),
+                snapshot: None,
                 durable: 0,
                 disk_is_slow: false,
                 waiting: VecDeque::new(),
                 applied: Vec::new(),
+                decided: BTreeMap::new(),
             })
             .collect();
         let mut cluster = Self {
@@ -183,33 +195,12 @@ impl Cluster {
         self.crash(id);
         let node = self.node_mut(id);
         node.journal.clear();
+        node.snapshot = None;
         node.durable = 0;
         node.incarnation = Incarnation(node.incarnation.0 + 100);
     }
 
-    /// A wiped replica is given the commands that another has applied, as a snapshot would: it learns, it accepts
-    /// nothing by that.
-    pub(crate) fn copy_applied(&mut self, from: ReplicaId, to: ReplicaId) {
-        let applied = self.node(from).applied.clone();
-        let state = DurableState {
-            chosen_watermark: Slot(applied.len() as u64),
-            ..DurableState::default()
-        };
-        let learned = (0..)
-            .map(Slot)
-            .zip(applied)
-            .map(|(slot, command)| Record::Learned { slot, command });
-        let batch = Persist {
-            records: learned.collect(),
-            state,
-        };
-        let node = self.node_mut(to);
-        assert!(node.journal.is_empty(), "{to} has a journal of its own");
-        node.journal.push(batch);
-        node.durable = 1;
-    }
-
-    /// Starts a replica from what its journal kept. What the journal shows to be chosen is applied again.
+    /// Starts a replica from what its snapshot and its journal kept. What the journal shows to be chosen is applied again.
     pub(crate) fn restart(&mut self, id: ReplicaId) {
         let settings = self.settings;
         let founders: Vec<_> = (0..settings.replicas)
@@ -218,8 +209,11 @@ impl Cluster {
         let node = self.node_mut(id);
         assert!(node.replica.is_none(), "{id} runs already");
         node.lives += 1;
-        let mut recovered = Recovered::new();
-        node.applied.clear();
+        let mut recovered = node.recovered();
+        node.applied = node
+            .snapshot
+            .as_ref()
+            .map_or_else(Vec::new, |snapshot| snapshot.applied.clone());
         for batch in &node.journal {
             for (_, command) in recovered.batch(batch.state, batch.records.clone()) {
                 node.applied.push(command);
@@ -231,6 +225,7 @@ impl Cluster {
         config.window = settings.window;
         config.message_bytes_max = settings.message_bytes_max;
         config.in_flight_bytes_max = settings.in_flight_bytes_max;
+        config.kept_bytes_max = settings.kept_bytes_max;
         if settings.hasty {
             config.heartbeat_ticks = 1;
             config.election_timeout_ticks_min = 3;
@@ -238,8 +233,16 @@ impl Cluster {
             config.retransmit_ticks = 3;
             config.watermark_ticks = 3;
         }
-        let configuration = Configuration::founded(&founders);
-        node.replica = Some(Replica::new(config, configuration, recovered));
+        let configuration = node.snapshot.as_ref().map_or_else(
+            || Configuration::founded(&founders),
+            |snapshot| snapshot.configuration.clone(),
+        );
+        let start = if settings.sparse {
+            Replica::sparse
+        } else {
+            Replica::new
+        };
+        node.replica = Some(start(config, configuration, recovered));
         self.drain(id);
     }
 
@@ -314,7 +317,12 @@ impl Cluster {
                 return;
             };
             let output = replica.take_output();
-            node.take_in(output, &mut self.network, &mut self.events);
+            node.take_in(
+                output,
+                self.settings.sparse,
+                &mut self.network,
+                &mut self.events,
+            );
             let mut own_votes = 0;
             while let Some(envelope) = node.take_durable() {
                 if envelope.to == id {
@@ -335,7 +343,13 @@ impl Cluster {
 
 impl Node {
     /// Does what one output says, in the order of the contract.
-    fn take_in(&mut self, output: Output, network: &mut Vec<Envelope>, events: &mut Vec<Event>) {
+    fn take_in(
+        &mut self,
+        output: Output,
+        sparse: bool,
+        network: &mut Vec<Envelope>,
+        events: &mut Vec<Event>,
+    ) {
         let id = self.id;
         self.journal.extend(output.persist);
         if !self.disk_is_slow {
@@ -354,6 +368,15 @@ impl Node {
             self.waiting.push_back((self.journal.len(), envelope));
         }
         for (slot, command) in output.chosen {
+            if sparse {
+                let known = self.decided.insert(slot, command.clone());
+                assert!(
+                    known.as_ref().is_none_or(|known| *known == command),
+                    "{id} learns {command} in slot {slot}, and knew {known:?}"
+                );
+                events.push(Event::Applied(id, slot, command));
+                continue;
+            }
             assert!(
                 slot == Slot(self.applied.len() as u64),
                 "{id} applies slot {slot} after {} others",
@@ -373,9 +396,17 @@ impl Node {
         self.waiting.pop_front().map(|(_, envelope)| envelope)
     }
 
-    /// What the durable part of the journal could replay: how many slots.
+    fn recovered(&self) -> Recovered {
+        self.snapshot
+            .as_ref()
+            .map_or_else(Recovered::new, |snapshot| {
+                Recovered::from_snapshot(snapshot.slot())
+            })
+    }
+
+    /// What the snapshot and the durable part of the journal could replay: how many slots.
     pub(crate) fn replayable(&self) -> Slot {
-        let mut recovered = Recovered::new();
+        let mut recovered = self.recovered();
         for batch in &self.journal[..self.durable] {
             recovered.batch(batch.state, batch.records.clone());
         }

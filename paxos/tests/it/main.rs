@@ -1,7 +1,7 @@
 //! The core from outside: a cluster of real [`paxos::Replica`]s in one thread, driven as [`paxos::output`] demands.
 //!
 //! `golden` runs the stories in `tests/golden`, `paper` has one test for each claim of "Paxos Made Simple", and `random`
-//! runs seeded clusters under faults. All of them share the driver in `cluster`.
+//! and `random_sparse` run seeded clusters under faults. All of them share the driver in `cluster`.
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
@@ -11,6 +11,10 @@ mod paper;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod random_sparse;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod script;
+#[cfg(test)]
+mod snapshots;

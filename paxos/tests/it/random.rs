@@ -1,4 +1,5 @@
-//! Seeded clusters under loss, repetition, reordering, cuts, crashes that lose what was not synced, and lost disks.
+//! Seeded clusters under loss, repetition, reordering, cuts, crashes that lose what was not synced, lost disks, and
+//! snapshots that are taken, sent, and cut short by a crash.
 //!
 //! Checked at every step: no two replicas apply different commands in a slot; what is applied was proposed; a watermark
 //! only grows within a life; nobody forgets what another's journal could not replay; a confirmed read sees every command
@@ -33,17 +34,24 @@ fn run_seeds(seeds: std::ops::Range<u64>, replicas: u8) {
         None => seeds.collect(),
     };
     let count = seeds.len() as u64;
-    let mut chosen = 0;
+    let (mut chosen, mut installed) = (0, 0);
     for seed in seeds {
         let run = catch_unwind(AssertUnwindSafe(|| Run::new(seed, replicas).play()));
         match run {
-            Ok(slots) => chosen += slots,
+            Ok((slots, snapshots)) => {
+                chosen += slots;
+                installed += snapshots;
+            }
             Err(_) => panic!("PAXOS_SEED={seed} fails with {replicas} replicas"),
         }
     }
     assert!(
         chosen > count * SLOTS_CHOSEN_MIN,
         "only {chosen} slots were chosen in {count} runs"
+    );
+    assert!(
+        count == 1 || installed > count / 4,
+        "only {installed} snapshots were installed in {count} runs"
     );
 }
 
@@ -60,6 +68,9 @@ struct Run {
     reads_confirmed: u64,
     /// Replicas that lost their disk, until a Rejoin gives the new life a vote: never more than a minority (RULES R19).
     blank: BTreeSet<ReplicaId>,
+    /// Replicas that lost a disk: others may have forgotten on the word of an earlier life.
+    wiped: BTreeSet<ReplicaId>,
+    snapshots_installed: u64,
     /// Of each replica in its present life.
     watermarks: BTreeMap<ReplicaId, Slot>,
     next: u64,
@@ -76,6 +87,7 @@ struct Faults {
     crashes: u64,
     cuts: u64,
     lost_disks: bool,
+    snapshots: bool,
 }
 
 impl Run {
@@ -86,6 +98,7 @@ impl Run {
         settings.hasty = random.below(2) == 0;
         settings.in_flight_bytes_max = [20, 100, 1 << 20][random.place(3)];
         settings.window = [1, 2, 4, 64][random.place(4)];
+        settings.kept_bytes_max = [40, 1 << 20][random.place(2)];
         settings.message_bytes_max = [40, 100, 1 << 20][random.place(3)];
         let faults = Faults {
             loss: [0, 2, 15][random.place(3)],
@@ -96,6 +109,7 @@ impl Run {
             crashes: [0, 2, 8][random.place(3)],
             cuts: [0, 2, 8][random.place(3)],
             lost_disks: settings.window <= 4 && random.below(2) == 0,
+            snapshots: random.below(4) > 0,
         };
         let mut cluster = Cluster::new(settings);
         for node in &mut cluster.nodes {
@@ -110,19 +124,24 @@ impl Run {
             reads: BTreeMap::new(),
             reads_confirmed: 0,
             blank: BTreeSet::new(),
+            wiped: BTreeSet::new(),
+            snapshots_installed: 0,
             watermarks: BTreeMap::new(),
             next: 0,
         }
     }
 
-    /// How many slots were chosen.
-    fn play(mut self) -> u64 {
+    /// How many slots were chosen, and snapshots installed.
+    fn play(mut self) -> (u64, u64) {
         for _ in 0..STEPS {
             self.step();
+            if self.random.below(8) == 0 {
+                self.send_snapshots();
+            }
             self.check();
         }
         self.heal();
-        self.chosen.len() as u64
+        (self.chosen.len() as u64, self.snapshots_installed)
     }
 
     fn step(&mut self) {
@@ -135,12 +154,13 @@ impl Run {
             55..75 => self.pass_time(),
             75..85 => self.propose(),
             85..89 => self.read(),
-            89..95 => {
+            89..94 => {
                 let id = self.any();
                 if self.random.below(100) < self.faults.sync {
                     self.cluster.sync(id);
                 }
             }
+            94..95 => self.take_snapshot(),
             95..97 => self.crash_or_restart(),
             97..99 => self.cut_or_mend(),
             _ => self.lose_disk(),
@@ -246,20 +266,42 @@ impl Run {
         self.watermarks.remove(&id);
     }
 
-    /// A replica comes back in another life, if a majority of votes is left without it. It has what a peer applied, and
-    /// that is no less than it had itself: others may have forgotten that much on its word.
+    fn take_snapshot(&mut self) {
+        let id = self.any();
+        if self.faults.snapshots {
+            self.cluster.take_snapshot(id);
+        }
+    }
+
+    /// Whoever wants a snapshot gets one of a peer that is up and connected, or dies of it.
+    fn send_snapshots(&mut self) {
+        for id in self.cluster.ids() {
+            let Some(wanted) = self.cluster.wanted(id) else {
+                continue;
+            };
+            let peer = wanted.peers[self.random.place(wanted.peers.len())];
+            let is_cut = self.cluster.is_cut(peer, id) || self.cluster.is_cut(id, peer);
+            if is_cut || !self.cluster.offers(peer, &wanted) {
+                continue;
+            }
+            if self.random.below(100) < self.faults.crashes {
+                self.cluster.transfer_and_crash(peer, id);
+                self.cluster.restart(id);
+                self.watermarks.remove(&id);
+            } else {
+                self.snapshots_installed += u64::from(self.cluster.transfer(peer, id));
+            }
+        }
+    }
+
+    /// A replica comes back empty and in another life, if a majority of votes is left without it.
     fn lose_disk(&mut self) {
-        let (id, peer) = (self.any(), self.any());
+        let id = self.any();
         let left = self.cluster.nodes.len() - self.blank.len();
         let spare = left > self.cluster.nodes.len() / 2 + 1;
-        let covers =
-            |cluster: &Cluster| cluster.node(peer).applied.len() >= cluster.node(id).applied.len();
-        if !self.faults.lost_disks || !spare || id == peer || !covers(&self.cluster) {
-            return;
-        }
-        if self.blank.insert(id) {
+        if self.faults.lost_disks && spare && self.blank.insert(id) {
             self.cluster.wipe(id);
-            self.cluster.copy_applied(peer, id);
+            self.wiped.insert(id);
             self.cluster.restart(id);
             self.watermarks.remove(&id);
         }
@@ -372,6 +414,7 @@ impl Run {
         self.proposed.insert(probe.to_string());
         for tick in 0..HEAL_TICKS_MAX {
             self.cluster.run(1);
+            self.send_snapshots();
             self.check();
             if tick % PROBE_TICKS == 0 {
                 for id in self.cluster.ids() {
@@ -418,7 +461,8 @@ impl Run {
     fn check_forgetting(&self) {
         let forgotten = self.cluster.nodes.iter().flat_map(|node| &node.journal);
         let forgotten = forgotten.map(|batch| batch.state.forget_watermark).max();
-        for node in &self.cluster.nodes {
+        let mut nodes = self.cluster.nodes.iter();
+        for node in nodes.by_ref().filter(|node| !self.wiped.contains(&node.id)) {
             assert!(
                 node.replayable() >= forgotten.unwrap_or_default(),
                 "{forgotten:?} is forgotten, {} replays only below {}",
@@ -453,7 +497,7 @@ impl Run {
 }
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -464,11 +508,11 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn place(&mut self, count: usize) -> usize {
+    pub(crate) fn place(&mut self, count: usize) -> usize {
         usize::try_from(self.below(count as u64)).expect("a place fits")
     }
 }

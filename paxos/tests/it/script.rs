@@ -1,13 +1,16 @@
 //! The language of the golden scripts: one command a line, what happened as text.
 //!
 //! ```text
-//! cluster 3 [window=4] [bytes=40]     founded, everybody up, every disk quick
+//! cluster 3 [window=4] [bytes=40] [kept=40] [sparse]   founded, everybody up, every disk quick; `sparse`: every slot
+//!                                     is an instance of its own
 //! elect r0                            r0's clock alone runs, everything is delivered, until r0 leads
 //! tick r0 5 | tick all 5              time passes; nothing is delivered
 //! wait r0 30                          time passes for r0, and what it sends meanwhile is lost
 //! run 30                              time passes for all, and everything is delivered
 //! settle                              everything is delivered, and what is sent because of it
 //! propose r0 x y                      commands at the leader
+//! start r0 7 x                        in sparse mode, r0 begins agreement on instance 7
+//! done r0 7                           in sparse mode, r0's program needs nothing up to 7
 //! rejoin r0 r2                        proposes that r2 votes in its present incarnation
 //! read r1 7                           a linearizable read with ticket 7
 //! hurry r0 r1                         r1 waits for an outcome
@@ -15,11 +18,15 @@
 //! drop PATTERN                        loses it
 //! hold PATTERN ... release            keeps it out of the way, and puts it back at the end of the line
 //! again PATTERN                       delivers once more what was delivered before
+//! standdown r0 | handover r0          r0 is about to stop: it proposes nothing more; it gives up its ballot to an heir
 //! cut r0 r1 | cut r0 -> r1 | mend     loses whatever is sent between them; `all`: all others
 //! disk r0 slow | disk r0 quick        whether the journal waits for `sync r0`
 //! sync r0                             what r0's journal was handed is durable
+//! snapshot r0                         what r0 has applied is durable, its journal below is given up
+//! transfer r0 r1                      r0's snapshot is installed at r1
 //! crash r0 | restart r0 | wipe r0     what is not durable is lost; wipe: all is, and the incarnation is another
 //! show r0 | show all | journal r0     what a replica knows; what its journal holds
+//! kept r0 | kept all                  what it has forgotten, what its snapshot covers, which snapshot it wants
 //! ```
 //! A PATTERN is `r0 -> r1 Accept slot=7`: `*` is any replica, and every further word must stand in the message.
 //! `settle`, `run`, `wait` and `elect` print what they led to, the others every message too.
@@ -113,6 +120,15 @@ impl Script {
             ("propose", [who, commands @ ..]) => {
                 return propose(cluster, replica(who)?, commands);
             }
+            ("start", [who, slot, command]) => {
+                let (slot, command) = (Slot(number(slot)?), word(command));
+                let started = cluster.turn(replica(who)?, |peer| peer.propose_at(slot, command));
+                return Ok(refusal(started.map(|result| result.map(|()| slot))));
+            }
+            ("done", [who, slot]) => {
+                let watermark = Slot(number(slot)?).next();
+                cluster.turn(replica(who)?, |peer| peer.done(watermark));
+            }
             ("rejoin", [who, whom]) => {
                 let (replica, incarnation) =
                     (replica(whom)?, cluster.node(replica(whom)?).incarnation);
@@ -136,6 +152,22 @@ impl Script {
             ("disk", [who, speed]) => {
                 cluster.node_mut(replica(who)?).disk_is_slow = *speed == "slow";
             }
+            ("standdown", [who]) => {
+                cluster.turn(replica(who)?, paxos::Replica::stand_down);
+            }
+            ("handover", [who]) => {
+                let heir = cluster.turn(replica(who)?, paxos::Replica::hand_over_lead);
+                return Ok(match heir.flatten() {
+                    Some(_) => Vec::new(),
+                    None => vec!["to nobody".to_owned()],
+                });
+            }
+            ("snapshot", [who]) => cluster.take_snapshot(replica(who)?),
+            ("transfer", [from, to]) => {
+                if !cluster.transfer(replica(from)?, replica(to)?) {
+                    return Ok(vec![format!("{to} has no use for it")]);
+                }
+            }
             ("sync", [who]) => cluster.sync(replica(who)?),
             ("crash", [who]) => cluster.crash(replica(who)?),
             ("wipe", [who]) => cluster.wipe(replica(who)?),
@@ -146,6 +178,10 @@ impl Script {
             ("show", [who]) => {
                 let shown = some(cluster, who)?;
                 return Ok(shown.into_iter().map(|id| show(cluster, id)).collect());
+            }
+            ("kept", [who]) => {
+                let shown = some(cluster, who)?;
+                return Ok(shown.into_iter().map(|id| kept(cluster, id)).collect());
             }
             ("journal", [who]) => return Ok(journal(cluster, replica(who)?)),
             _ => {
@@ -296,10 +332,18 @@ fn settings(arguments: &[&str]) -> Result<Settings, String> {
     let mut settings =
         Settings::of(u8::try_from(number(count)?).map_err(|error| error.to_string())?);
     for option in options {
+        if *option == "sparse" {
+            settings.sparse = true;
+            continue;
+        }
         match option.split_once('=') {
             Some(("window", window)) => settings.window = number(window)?,
             Some(("bytes", bytes)) => {
                 settings.message_bytes_max =
+                    usize::try_from(number(bytes)?).map_err(|error| error.to_string())?;
+            }
+            Some(("kept", bytes)) => {
+                settings.kept_bytes_max =
                     usize::try_from(number(bytes)?).map_err(|error| error.to_string())?;
             }
             _ => return Err(format!("no such setting: {option}")),
@@ -362,12 +406,16 @@ pub(crate) fn show(cluster: &Cluster, id: ReplicaId) -> String {
         Role::Candidate => "candidate",
         Role::Leader => "leader",
     };
-    let mut text = format!(
-        "{id} {role} promised={} chosen<{} journal<{}",
-        replica.promised(),
-        replica.chosen_watermark(),
-        node.replayable()
-    );
+    let mut text = format!("{id} {role} promised={}", replica.promised());
+    let _ = if cluster.settings.sparse {
+        let max = replica
+            .max()
+            .map_or_else(|| "none".to_owned(), |max| max.to_string());
+        write!(text, " min={} max={max}", replica.min())
+    } else {
+        let chosen = replica.chosen_watermark();
+        write!(text, " chosen<{chosen} journal<{}", node.replayable())
+    };
     let mut also = |what: &str| text.push_str(what);
     if let Some(leader) = replica.leader().filter(|leader| *leader != id) {
         also(&format!(" leader={leader}"));
@@ -377,6 +425,25 @@ pub(crate) fn show(cluster: &Cluster, id: ReplicaId) -> String {
     }
     if !replica.votes() {
         also(" has-no-vote");
+    }
+    text
+}
+
+/// What a replica has forgotten, what its snapshot covers, and whether it lacks what others have forgotten.
+fn kept(cluster: &Cluster, id: ReplicaId) -> String {
+    let node = cluster.node(id);
+    let Some(replica) = &node.replica else {
+        return format!("{id} is down");
+    };
+    let mut text = format!("{id} trimmed<{}", replica.trimmed_watermark());
+    if let Some(snapshot) = &node.snapshot {
+        let _ = write!(text, " snapshot<{}", snapshot.slot());
+    }
+    if let Some(wanted) = replica.snapshot_wanted() {
+        let _ = write!(text, " wants-snapshot>{} of", wanted.from_slot);
+        for peer in wanted.peers {
+            let _ = write!(text, " {peer}");
+        }
     }
     text
 }
@@ -426,7 +493,12 @@ fn tell_note(note: Note) -> String {
         Note::Resigned(ballot, ResignReason::LostMajority) => {
             format!("gives up {ballot} without a majority")
         }
+        Note::Resigned(ballot, ResignReason::NeedsSnapshot) => {
+            format!("gives up {ballot} for want of a snapshot")
+        }
         Note::Resigned(ballot, ResignReason::Asked) => format!("gives up {ballot} as told"),
+        Note::HandedOver(ballot, heir) => format!("hands {ballot} over to {heir}"),
+        Note::TakingOver(ballot, leader) => format!("takes over from {leader} in {ballot}"),
         Note::Following(ballot, leader) => format!("follows {leader} in {ballot}"),
     }
 }

@@ -267,33 +267,8 @@ impl Node {
         });
     }
 
-    /// The process stops: another replica is to be asked, if there is one.
-    pub(super) fn answer_all_held(&mut self) {
-        let me = self.settings.replica;
-        let others = self
-            .settings
-            .members
-            .iter()
-            .copied()
-            .filter(|member| *member != me);
-        let heir = self
-            .leader()
-            .filter(|leader| *leader != me)
-            .or_else(|| others.min());
-        self.answer_all_with(|proposed| match heir {
-            Some(heir) => Refusal::AskReplica {
-                replica: heir.0,
-                proposed,
-            },
-            None if proposed => Refusal::NoQuorum { proposed },
-            None => Refusal::NotServing {
-                reason: "the server is stopping".into(),
-            },
-        });
-    }
-
     /// Until nothing is held: what is given up lets those begin that waited behind it.
-    fn answer_all_with(&mut self, refusal: impl Fn(bool) -> Refusal) {
+    pub(super) fn answer_all_with(&mut self, refusal: impl Fn(bool) -> Refusal) {
         while self.held.len() + self.reads.len() > 0 {
             for request in self.held.take_all() {
                 self.give_up(&request, &refusal(request.proposed));

@@ -202,6 +202,10 @@ impl Node {
             Note::Preparing(ballot) => info!("{me} asks a majority to promise {ballot}"),
             Note::Leading(ballot) => info!("{me} leads in {ballot}"),
             Note::Resigned(ballot, reason) => info!("{me} leads no longer in {ballot}: {reason:?}"),
+            Note::HandedOver(ballot, heir) => info!("{me} hands {ballot} over to {heir}"),
+            Note::TakingOver(ballot, leader) => {
+                info!("{me} takes over from {leader}, which stops leading in {ballot}");
+            }
             Note::Following(ballot, leader) => info!("{me} follows {leader} in {ballot}"),
         }
     }

@@ -5,7 +5,7 @@
 
 mod batch;
 mod clients;
-mod founding;
+pub(crate) mod founding;
 mod hash;
 mod held;
 pub(crate) mod image;
@@ -15,6 +15,7 @@ mod sessions;
 mod snapshots;
 pub(crate) mod state;
 mod state_hashes;
+mod stopping;
 mod store;
 mod walk;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::reads::{Connections, HeldReads};
 use self::state::State;
 use self::state_hashes::HashReports;
+use self::stopping::Stopping;
 use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
 use crate::snapshot::Restored;
@@ -141,6 +143,7 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
+    stopping: Option<Stopping>,
     out: NodeOutput,
 }
 
@@ -225,6 +228,7 @@ impl Node {
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
+            stopping: None,
             out: NodeOutput::default(),
             settings,
             identity,
@@ -356,13 +360,9 @@ impl Node {
         self.state.hash()
     }
 
-    /// The process is about to stop: answers what is held, so that no client hangs. Takes one more output.
-    pub fn stop(&mut self) {
-        self.answer_all_held();
-    }
-
     /// What is to be done now. Call it until it is empty before waiting for more.
     pub fn take_output(&mut self) -> NodeOutput {
+        self.go_on_stopping();
         self.ask_reads();
         self.hand_over();
         self.run_agreement();

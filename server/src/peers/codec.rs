@@ -5,10 +5,12 @@
 //! `rests_on:u64`, then the fields of the message in the order of the tables below. All integers are in network order.
 //!
 //! ```text
-//! slot, nonce, incarnation, ..._watermark   u64          replica   u8          hash   u128
+//! slot, min, nonce, sending, incarnation, ..._watermark   u64          replica   u8
+//! hash       u128
 //! ballot     round:u64 replica:u8 birth:u64              a leader that may be unknown   0 | 1 replica:u8
 //! command    0 a no-op | 1 replica:u8 incarnation:u64 a rejoin | 2 length:u32 and so many bytes
 //! a list     count:u32 and so many items                 accepted item   slot ballot command
+//! range      start:u64 end:u64, the slots from the first up to and without the second
 //! record     cluster:u64 members:list of (replica:u8 incarnation:u64) settings
 //! settings   value_bytes_max:u32 sessions_max:u32 session_expiry_s:u32 hash_interval:u32 store_bytes_max:u64 window:u32
 //! ```
@@ -130,10 +132,14 @@ fn take_tail(message: &mut PeerMessage) -> Option<Tail> {
         PeerMessage::Forward { requests } if requests.len() >= TAIL_BYTES_MIN => {
             return Some(Tail::Owned(std::mem::take(requests)));
         }
-        PeerMessage::Agreement(Message::Accept { command, .. }) => command,
-        PeerMessage::Agreement(Message::Promise { accepted, .. }) => {
-            &mut accepted.last_mut()?.command
-        }
+        PeerMessage::Agreement(
+            Message::Accept { command, .. }
+            | Message::ForwardInstance { command, .. }
+            | Message::ChosenInstance { command, .. },
+        ) => command,
+        PeerMessage::Agreement(
+            Message::Promise { accepted, .. } | Message::PromiseInstances { accepted, .. },
+        ) => &mut accepted.last_mut()?.command,
         PeerMessage::Agreement(Message::Chosen { commands, .. }) => commands.last_mut()?,
         _ => return None,
     };
@@ -211,6 +217,13 @@ agreement_messages! {
     0x4c Chosen { from_slot, chosen_watermark, trimmed_watermark, commands }
     0x4d ReadQuery { nonce }
     0x4e ReadAnswer { nonce, read_watermark }
+    0x4f TakeOver { ballot }
+    0x50 PrepareInstances { ballot, min, chosen }
+    0x51 PromiseInstances { ballot, incarnation, sending, part, parts, min, chosen, accepted }
+    0x52 EchoInstances { ballot, nonce, incarnation, done_watermark, learned }
+    0x53 ForwardInstance { slot, command }
+    0x54 ChosenInstance { slot, command }
+    0x55 ForgottenInstances { min }
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, rests_on: u64) {

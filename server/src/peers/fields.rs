@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::DecodeError;
 use common::wire::{FieldReader, put_long_bytes, put_optional_u8, put_u32, put_u64, put_u128};
-use paxos::{AcceptedCommand, Ballot, Command, Incarnation, ReplicaId, Slot};
+use paxos::{AcceptedCommand, Ballot, Command, Incarnation, ReplicaId, Slot, SlotRange};
 
 use crate::identity::{ClusterSettings, FoundingRecord};
 
@@ -191,6 +191,20 @@ impl Field for AcceptedCommand {
             slot: Field::take(fields, name)?,
             ballot: Field::take(fields, name)?,
             command: Field::take(fields, name)?,
+        })
+    }
+}
+
+impl Field for SlotRange {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.start.put(out);
+        self.end.put(out);
+    }
+
+    fn take(fields: &mut FieldReader<'_>, name: &'static str) -> Result<Self, DecodeError> {
+        Ok(Self {
+            start: Field::take(fields, name)?,
+            end: Field::take(fields, name)?,
         })
     }
 }

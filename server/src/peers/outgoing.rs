@@ -50,11 +50,18 @@ impl Urgency {
             | Message::Echo { .. }
             | Message::CatchUp { .. }
             | Message::ReadQuery { .. }
-            | Message::ReadAnswer { .. } => Self::Control,
+            | Message::ReadAnswer { .. }
+            | Message::PrepareInstances { .. }
+            | Message::EchoInstances { .. }
+            | Message::ForgottenInstances { .. } => Self::Control,
             Message::Promise { .. }
             | Message::Accept { .. }
             | Message::Advance { .. }
-            | Message::Chosen { .. } => Self::Bulk,
+            | Message::TakeOver { .. }
+            | Message::Chosen { .. }
+            | Message::PromiseInstances { .. }
+            | Message::ForwardInstance { .. }
+            | Message::ChosenInstance { .. } => Self::Bulk,
         }
     }
 }

@@ -2,6 +2,8 @@
 //! their own and run one at a time.
 
 #[cfg(test)]
+mod forget_memory;
+#[cfg(test)]
 mod session_memory;
 
 use std::alloc::System;

@@ -16,6 +16,8 @@ use kvpaxos_server::health::ask_status;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
+use crate::proxy::Proxy;
+
 /// How many replicas there are.
 pub(crate) const SIZE: usize = 5;
 
@@ -29,6 +31,8 @@ pub(crate) struct Cluster {
     flags: Vec<String>,
     client_ports: Vec<HeldPort>,
     peer_ports: Vec<HeldPort>,
+    /// What stands before each replica's port for the others; none on a good network.
+    peer_proxies: Vec<Proxy>,
     processes: Vec<Option<Child>>,
     /// Given back at the end, after everything else is gone.
     _turn: File,
@@ -37,12 +41,26 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Waits for its turn, starts five replicas and waits until all serve. The flags go to each of them.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_behind(flags, |_| None)
+    }
+
+    /// The same, with a proxy of the test's between each replica and the others.
+    pub(crate) fn start_behind(
+        flags: &[&str],
+        proxy: impl Fn(SocketAddr) -> Option<Proxy>,
+    ) -> Self {
+        let turn = turn();
+        let peer_ports: Vec<HeldPort> = (0..SIZE).map(|_| HeldPort::new()).collect();
         let mut cluster = Self {
-            _turn: turn(),
+            _turn: turn,
             directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             client_ports: (0..SIZE).map(|_| HeldPort::new()).collect(),
-            peer_ports: (0..SIZE).map(|_| HeldPort::new()).collect(),
+            peer_proxies: peer_ports
+                .iter()
+                .filter_map(|port| proxy(port.address))
+                .collect(),
+            peer_ports,
             processes: (0..SIZE).map(|_| None).collect(),
         };
         for id in 0..SIZE {
@@ -63,8 +81,9 @@ impl Cluster {
     pub(crate) fn command(&self, id: usize) -> Command {
         let mut command = server_command();
         command
-            .args(["--id", &id.to_string(), "--members", &self.members()])
+            .args(["--id", &id.to_string(), "--members", &self.members_for(id)])
             .args(["--tcp", &self.client_address(id).to_string()])
+            .args(["--udp", &self.datagram_address(id).to_string()])
             .arg("--data")
             .arg(self.data(id))
             .arg("--log-file")
@@ -109,6 +128,11 @@ impl Cluster {
         self.client_ports[id].address
     }
 
+    /// Where clients send datagrams: the port of the same number, which nobody else has a reason to take.
+    pub(crate) fn datagram_address(&self, id: usize) -> SocketAddr {
+        self.client_address(id)
+    }
+
     /// Where the other replicas connect.
     pub(crate) fn peer_address(&self, id: usize) -> SocketAddr {
         self.peer_ports[id].address
@@ -120,6 +144,29 @@ impl Cluster {
             .map(|id| format!("{id}={}", self.peer_address(id)))
             .collect();
         members.join(",")
+    }
+
+    /// The same as one replica is told it: itself where it listens, the others behind their proxies.
+    fn members_for(&self, id: usize) -> String {
+        if self.peer_proxies.is_empty() {
+            return self.members();
+        }
+        let address = |other: usize| {
+            if other == id {
+                self.peer_address(id)
+            } else {
+                self.peer_proxies[other].address()
+            }
+        };
+        let members: Vec<String> = (0..SIZE)
+            .map(|other| format!("{other}={}", address(other)))
+            .collect();
+        members.join(",")
+    }
+
+    /// What stands before each replica's port for the others.
+    pub(crate) fn peer_proxies(&self) -> &[Proxy] {
+        &self.peer_proxies
     }
 
     /// The directory of a replica's files.
@@ -232,6 +279,8 @@ pub(crate) fn server_command() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KVPAXOS_")) {
         command.env_remove(name);
     }
+    // Servers that a test starts beside a cluster must not meet at the ordinary port.
+    command.env("KVPAXOS_UDP", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }

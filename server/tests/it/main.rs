@@ -9,9 +9,21 @@ mod cluster_faults;
 #[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
+mod cluster_junk_datagrams;
+#[cfg(test)]
 mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
+#[cfg(test)]
+mod cluster_peer_faults;
+#[cfg(test)]
+mod cluster_stop;
+#[cfg(test)]
+mod cluster_unreliable;
+#[cfg(test)]
+mod datagram_exchange;
+#[cfg(test)]
+mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
@@ -22,6 +34,12 @@ mod journal;
 mod journal_thread;
 #[cfg(test)]
 mod journal_trim;
+#[cfg(test)]
+mod library;
+#[cfg(test)]
+mod library_faults;
+#[cfg(test)]
+mod library_group;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
@@ -38,6 +56,8 @@ mod process;
 mod proxy;
 #[cfg(test)]
 mod raw_client;
+#[cfg(test)]
+mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kvpaxos_server::identity::{ClusterSettings, FoundingRecord};
 use kvpaxos_server::peers::{PeerFrame, PeerGreeting, PeerMessage, append_peer_frame};
-use paxos::{AcceptedCommand, Ballot, Command, Incarnation, Message, ReplicaId, Slot};
+use paxos::{AcceptedCommand, Ballot, Command, Incarnation, Message, ReplicaId, Slot, SlotRange};
 use proptest::prelude::*;
 
 fn ballot() -> Ballot {
@@ -164,12 +164,90 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
             },
             "0000000000000007 0000000000000005".into(),
         ),
+        (0x4f, Message::TakeOver { ballot: ballot() }, BALLOT.into()),
+    ]
+}
+
+/// The messages of sparse mode, in the same form.
+fn instance_cases() -> Vec<(u8, Message, String)> {
+    let incarnation = Incarnation(0xaa);
+    let chosen = vec![SlotRange {
+        start: Slot(2),
+        end: Slot(4),
+    }];
+    let range = "0000000000000002 0000000000000004";
+    vec![
+        (
+            0x50,
+            Message::PrepareInstances {
+                ballot: ballot(),
+                min: Slot(1),
+                chosen: chosen.clone(),
+            },
+            format!("{BALLOT} 0000000000000001 00000001 {range}"),
+        ),
+        (
+            0x51,
+            Message::PromiseInstances {
+                ballot: ballot(),
+                incarnation,
+                sending: 8,
+                part: 0,
+                parts: 2,
+                min: Slot(1),
+                chosen,
+                accepted: vec![AcceptedCommand {
+                    slot: Slot(9),
+                    ballot: ballot(),
+                    command: opaque(b"xy"),
+                }],
+            },
+            format!(
+                "{BALLOT} 00000000000000aa 0000000000000008 00000000 00000002 0000000000000001 \
+                 00000001 {range} 00000001 0000000000000009 {BALLOT} 02 00000002 7879"
+            ),
+        ),
+        (
+            0x52,
+            Message::EchoInstances {
+                ballot: ballot(),
+                nonce: 7,
+                incarnation,
+                done_watermark: Slot(3),
+                learned: vec![Slot(5)],
+            },
+            format!(
+                "{BALLOT} 0000000000000007 00000000000000aa 0000000000000003 00000001 0000000000000005"
+            ),
+        ),
+        (
+            0x53,
+            Message::ForwardInstance {
+                slot: Slot(9),
+                command: opaque(b"xy"),
+            },
+            "0000000000000009 02 00000002 7879".into(),
+        ),
+        (
+            0x54,
+            Message::ChosenInstance {
+                slot: Slot(9),
+                command: opaque(b"xy"),
+            },
+            "0000000000000009 02 00000002 7879".into(),
+        ),
+        (
+            0x55,
+            Message::ForgottenInstances { min: Slot(1) },
+            "0000000000000001".into(),
+        ),
     ]
 }
 
 fn cases() -> Vec<(u8, PeerMessage, String)> {
     let mut cases: Vec<_> = agreement_cases()
         .into_iter()
+        .chain(instance_cases())
         .map(|(kind, message, bytes)| (kind, PeerMessage::Agreement(message), bytes))
         .collect();
     let incarnation = Incarnation(0xaa);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::raw_client::{RawClient, get, hello};
+use crate::raw_datagrams::RawDatagrams;
 
 /// A server process with a directory and a log of its own.
 struct Process {
@@ -22,6 +23,8 @@ fn command() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("KVPAXOS_")) {
         command.env_remove(name);
     }
+    // Every test's server takes another port than the ordinary one.
+    command.env("KVPAXOS_UDP", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }
@@ -74,6 +77,12 @@ impl Process {
 
     fn client_address(&self) -> SocketAddr {
         self.wait_for_line("clients are served at ")
+            .parse()
+            .unwrap()
+    }
+
+    fn datagram_address(&self) -> SocketAddr {
+        self.wait_for_line("clients are served over UDP at ")
             .parse()
             .unwrap()
     }
@@ -174,6 +183,12 @@ fn what_it_cannot_use_ends_it_with_code_1_and_a_sentence() {
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(sentence), "{said}");
     }
+    let taken = process.datagram_address().to_string();
+    let data = own_data.to_str().unwrap();
+    let (code, said) = run(&["--tcp", &free, "--udp", &taken, "--data", data]);
+    assert_eq!(code, Some(1), "{said}");
+    let sentence = format!("cannot listen at {taken} (UDP)");
+    assert!(said.contains(&sentence), "{said}");
     assert_eq!(run(&["--health", "--tcp", "127.0.0.1:1"]).0, Some(1));
 }
 
@@ -184,6 +199,8 @@ fn every_line_of_the_log_has_a_date_with_milliseconds_and_debug_shows_each_reque
     let mut client = RawClient::greeted(process.client_address());
     client.outcome(&get(7, b"some key"));
     drop(client);
+    let mut udp = RawDatagrams::new(process.datagram_address());
+    udp.outcome(&get(8, b"some key"));
     assert_eq!(process.terminate().0, Some(0));
     let log = process.log();
     let first = log.lines().next().unwrap();
@@ -199,10 +216,18 @@ fn every_line_of_the_log_has_a_date_with_milliseconds_and_debug_shows_each_reque
             .collect();
         assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
     }
-    for part in ["-> Get tag=7 GET \"some key\"", "<- Answer tag=7"] {
+    let parts = [
+        ("", "-> Get tag=7 GET \"some key\""),
+        ("", "<- Answer tag=7"),
+        ("udp ", "-> Get tag=8 GET \"some key\""),
+        ("udp ", "<- Cookie tag=8 from replica=0"),
+        ("udp ", "<- Answer tag=8"),
+    ];
+    for (transport, part) in parts {
         let line = log.lines().find(|line| line.contains(part));
         let line = line.unwrap_or_else(|| panic!("{part} is not in\n{log}"));
-        assert!(line.contains("[DEBUG] 127.0.0.1:"), "{line}");
+        let begin = format!("[DEBUG] {transport}127.0.0.1:");
+        assert!(line.contains(&begin), "{line}");
     }
 }
 

@@ -32,6 +32,8 @@ fn config(id: u8, ports: &[TcpListener], data: &Path, cluster: GivenSettings) ->
         replica: ReplicaId(id),
         members: (0..).zip(ports).map(member).collect(),
         client_address: "127.0.0.1:0".into(),
+        datagram_address: None,
+        datagram_bytes_max: 1_200,
         peer_address: None,
         data: data.join(id.to_string()),
         workers: 1,
@@ -46,6 +48,7 @@ fn start(config: &Config, ports: &[TcpListener], last_words: &Sender<(u8, String
     let id = config.replica.0;
     let listeners = Listeners {
         clients: port(),
+        datagrams: None,
         peers: Some(ports[usize::from(id)].try_clone().unwrap()),
     };
     let last_words = last_words.clone();

@@ -123,7 +123,12 @@ impl Proxy {
     /// is pulled: no connection is closed.
     pub(crate) fn set_unreachable(&self, unreachable: bool) {
         self.set_deaf(unreachable);
-        self.state.mute.store(unreachable, Ordering::Relaxed);
+        self.set_mute(unreachable);
+    }
+
+    /// Nothing that the target says goes out any more, or all does again; it hears everything.
+    pub(crate) fn set_mute(&self, mute: bool) {
+        self.state.mute.store(mute, Ordering::Relaxed);
     }
 
     /// Nothing reaches the target any more, or all does again; what it says goes out.

@@ -46,8 +46,8 @@ impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
     pub(super) const ALL: [(Self, u64); 18] = [
         (Self::SentBeforeDurable, 11),
-        (Self::BallotReused, 331),
-        (Self::PromiseNotPersisted, 249),
+        (Self::BallotReused, 485),
+        (Self::PromiseNotPersisted, 327),
         (Self::SyncSkipped, 1),
         (Self::LastBatchCut, 1),
         (Self::QuorumOffByOne, 3),

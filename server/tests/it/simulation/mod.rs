@@ -8,10 +8,10 @@
 //! `SIM_SEEDS=A..B` runs a range, `SIM_SEED=N` one seed with a trace.
 
 mod bugs;
-mod checker;
+pub(crate) mod checker;
 mod client;
 mod faults;
-mod history;
+pub(crate) mod history;
 mod planted;
 mod random;
 mod replica;

@@ -50,6 +50,8 @@ pub(super) struct Process {
     outbox: VecDeque<(u64, Vec<(ReplicaId, PeerMessage)>)>,
     pub(super) is_turn_due: bool,
     pub(super) ticker: Ticker,
+    /// It was told to stop.
+    pub(super) is_stopping: bool,
 }
 
 /// One hand-over to the journal.
@@ -151,6 +153,7 @@ impl SimReplica {
             outbox: VecDeque::new(),
             is_turn_due: false,
             ticker: Ticker::new(start.now),
+            is_stopping: false,
         });
         Ok(())
     }

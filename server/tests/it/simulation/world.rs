@@ -113,6 +113,7 @@ pub(super) struct Report {
     pub(super) chosen: u64,
     pub(super) operations: u64,
     crashes: u64,
+    stops: u64,
     partitions: u64,
     pauses: u64,
     simulated_us: u64,
@@ -124,6 +125,7 @@ impl Report {
         self.chosen += other.chosen;
         self.operations += other.operations;
         self.crashes += other.crashes;
+        self.stops += other.stops;
         self.partitions += other.partitions;
         self.pauses += other.pauses;
         self.simulated_us += other.simulated_us;
@@ -134,10 +136,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} partitions={} pauses={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
+            self.stops,
             self.partitions,
             self.pauses,
             self.simulated_us as f64 / 3.6e9
@@ -354,6 +357,13 @@ impl World {
         if self.replicas[replica].life != life {
             return Ok(());
         }
+        self.take_outputs(replica)?;
+        self.begin_sync(replica);
+        self.end_if_stopped(replica)
+    }
+
+    /// Handles the node's outputs until there are no more.
+    fn take_outputs(&mut self, replica: usize) -> Result<(), String> {
         loop {
             let Some(process) = &mut self.replicas[replica].process else {
                 return Ok(());
@@ -361,7 +371,7 @@ impl World {
             process.is_turn_due = false;
             let output = process.node.take_output();
             if output.is_empty() {
-                break;
+                return Ok(());
             }
             if let Some(reason) = output.stop {
                 return Err(format!("r{replica} stops: {reason}"));
@@ -392,8 +402,6 @@ impl World {
             }
             self.check_state(replica)?;
         }
-        self.begin_sync(replica);
-        Ok(())
     }
 
     /// Replicas that applied the same slots are in the same state, at every moment.
@@ -644,7 +652,13 @@ impl World {
         self.schedule(next, Event::Fault);
         let replica = self.victim();
         match self.random.between(0, 10) {
-            0..3 if self.faults.crashes => self.crash(replica, false),
+            0..3 if self.faults.crashes => {
+                if self.random.chance(300) {
+                    self.stop(replica);
+                } else {
+                    self.crash(replica, false);
+                }
+            }
             3 if self.faults.power_cuts => self.stall_and_cut(replica),
             4 if self.faults.power_cuts => {
                 for replica in 0..self.replicas.len() {
@@ -737,6 +751,32 @@ impl World {
         let any = self.random.between(0, self.replicas.len() as u64) as usize;
         let leader = self.leader();
         leader.filter(|_| self.random.chance(500)).unwrap_or(any)
+    }
+
+    /// A process is told to stop: it ends by itself soon, and starts again.
+    fn stop(&mut self, replica: usize) {
+        if let Some(process) = &mut self.replicas[replica].process
+            && !std::mem::replace(&mut process.is_stopping, true)
+        {
+            process.node.begin_to_stop();
+            self.report.stops += 1;
+            self.trace(|| format!("r{replica} is told to stop"));
+            self.want_turn(replica);
+        }
+    }
+
+    /// A process that was told to stop ends once its node may: who waits for an answer gets one.
+    fn end_if_stopped(&mut self, replica: usize) -> Result<(), String> {
+        let process = self.replicas[replica].process.as_mut();
+        let Some(process) = process.filter(|process| process.is_stopping) else {
+            return Ok(());
+        };
+        if process.node.may_stop() {
+            process.node.stop();
+            self.take_outputs(replica)?;
+            self.crash(replica, false);
+        }
+        Ok(())
     }
 
     fn crash(&mut self, replica: usize, power: bool) {
