@@ -61,9 +61,15 @@ impl Cluster {
     }
 
     pub(crate) fn leader(&self) -> usize {
-        let leads = |(place, node): &(usize, &Node)| node.leader() == Some(ReplicaId(*place as u8));
-        let leader = self.nodes.iter().enumerate().find(leads);
-        leader.expect("somebody leads").0
+        self.find_leader().expect("somebody leads")
+    }
+
+    /// Whoever believes that it leads.
+    pub(crate) fn find_leader(&self) -> Option<usize> {
+        self.nodes
+            .iter()
+            .zip(0..)
+            .position(|(node, place)| node.leader() == Some(ReplicaId(place)))
     }
 
     pub(crate) fn tick(&mut self) {

@@ -20,7 +20,9 @@ fn cluster(replicas: u8) -> (Cluster, SessionId) {
 /// Writes of the session, from `first` on, one slot each; whether all were answered.
 fn write(cluster: &mut Cluster, session: SessionId, first: u64, count: u64) -> bool {
     for sequence in first..first + count {
-        let leader = cluster.leader();
+        let Some(leader) = cluster.find_leader() else {
+            return false;
+        };
         let connection = crate::node::connection(1);
         cluster.nodes[leader].client(connection, append(session, sequence, sequence, 0, 3));
         cluster.pump();

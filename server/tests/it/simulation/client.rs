@@ -105,6 +105,12 @@ impl SimClient {
         }
     }
 
+    /// It rests no more.
+    pub(super) fn wake_up(&mut self) {
+        self.naps = 0;
+        self.naps_until = 0;
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.operations_left == 0 && self.outstanding.is_empty()
     }

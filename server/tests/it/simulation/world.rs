@@ -819,6 +819,7 @@ impl World {
         }
         for client in &mut self.clients {
             client.operations_left = client.operations_left.min(10);
+            client.wake_up();
         }
         Ok(())
     }
