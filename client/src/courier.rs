@@ -14,6 +14,8 @@
 
 mod answers;
 #[cfg(test)]
+mod datagram_network_tests;
+#[cfg(test)]
 mod datagram_tests;
 mod datagrams;
 mod lane;

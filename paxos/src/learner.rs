@@ -195,6 +195,11 @@ impl CatchUp {
         }
     }
 
+    /// The highest chosen watermark that was claimed and that this replica has not reached.
+    pub(crate) fn claimed(&self) -> Option<Slot> {
+        self.ahead.map(|(_, claimed)| claimed)
+    }
+
     /// `replica` has forgotten every command below `trimmed_watermark`, and this replica needs some of them.
     pub(crate) fn forgot(&mut self, replica: ReplicaId, trimmed_watermark: Slot, now: u64) {
         self.ask_all |= self.forgotten.is_empty();

@@ -299,10 +299,14 @@ pub enum Message {
         learned: Vec<Slot>,
     },
     /// Sparse mode: whoever begins an agreement asks the leader to propose the command. It is repeated until the
-    /// instance is chosen; where another command came first, that one stands.
+    /// instance is chosen; where another command came first, that one stands. One that does not hear the leader that
+    /// others hear asks all others instead.
     ForwardInstance {
         /// Where.
         slot: Slot,
+        /// Passed on to the leader by one that hears it, for one that does not. Not to be passed on again, so that it
+        /// goes in no circle.
+        relayed: bool,
         /// What.
         command: Command,
     },
@@ -465,8 +469,13 @@ impl fmt::Display for Message {
                 "EchoInstances {ballot} nonce={nonce} done<{done_watermark} learned=[{}]",
                 listed(learned)
             ),
-            Self::ForwardInstance { slot, command } => {
-                write!(f, "ForwardInstance slot={slot} {command}")
+            Self::ForwardInstance {
+                slot,
+                relayed,
+                command,
+            } => {
+                let how = if *relayed { " relayed" } else { "" };
+                write!(f, "ForwardInstance slot={slot} {command}{how}")
             }
             Self::ChosenInstance { slot, command } => {
                 write!(f, "ChosenInstance slot={slot} {command}")

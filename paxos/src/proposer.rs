@@ -174,8 +174,8 @@ pub(crate) struct Leading {
     pub(crate) rounds: RoundTicks,
     /// When the last round that a replica echoed had left, and the life that echoed.
     pub(crate) echoed: BTreeMap<ReplicaId, (u64, Incarnation)>,
-    /// Up to where each replica's journal can replay (RULES R7).
-    pub(crate) durable: BTreeMap<ReplicaId, Slot>,
+    /// Up to where each replica's journal can replay, as it said in that life (RULES R7).
+    pub(crate) durable: BTreeMap<ReplicaId, (Incarnation, Slot)>,
     /// The chosen watermark that all others were last sent.
     pub(crate) told_watermark: Slot,
     /// The chosen watermark that the hurried ones were last sent.
@@ -236,11 +236,34 @@ impl Leading {
             .sum()
     }
 
-    /// The slot below which every member's journal can replay.
+    /// A replica's journal can replay all below `watermark`, in the life that said so.
+    pub(crate) fn note_durable(
+        &mut self,
+        replica: ReplicaId,
+        incarnation: Incarnation,
+        watermark: Slot,
+    ) {
+        let known = self
+            .durable
+            .entry(replica)
+            .or_insert((incarnation, watermark));
+        *known = if known.0 == incarnation {
+            (incarnation, watermark.max(known.1))
+        } else {
+            (incarnation, watermark)
+        };
+    }
+
+    /// The slot below which every member's journal can replay. What a member said in a life that is over is void: its
+    /// journal went with it.
     pub(crate) fn durable_everywhere(&self, configuration: &Configuration) -> Slot {
+        let of_member = |member| {
+            let said = self.durable.get(&member)?;
+            (configuration.last_life(member) == Some(said.0)).then_some(said.1)
+        };
         configuration
             .members()
-            .map(|member| self.durable.get(&member).copied().unwrap_or_default())
+            .map(|member| of_member(member).unwrap_or_default())
             .min()
             .unwrap_or_default()
     }

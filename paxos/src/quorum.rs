@@ -154,6 +154,27 @@ impl Configuration {
         count >= self.majority()
     }
 
+    /// The life that is to vote in the end, once every change known here is in force; none for a stranger.
+    #[must_use]
+    pub fn last_life(&self, replica: ReplicaId) -> Option<Incarnation> {
+        let (_, incarnation) = self.lives.get(&replica)?.last_key_value()?;
+        Some(*incarnation)
+    }
+
+    /// The first slot from which on a life is to vote for good; none if it is not the last of its replica.
+    #[must_use]
+    pub fn in_force_from(&self, replica: ReplicaId, incarnation: Incarnation) -> Option<Slot> {
+        let (slot, last) = self.lives.get(&replica)?.last_key_value()?;
+        (*last == incarnation).then_some(*slot)
+    }
+
+    /// The first slot in which every change known here is in force.
+    #[must_use]
+    pub fn settled_from(&self) -> Slot {
+        let changes = self.lives.values().filter_map(BTreeMap::last_key_value);
+        changes.map(|(slot, _)| *slot).max().unwrap_or_default()
+    }
+
     /// A Rejoin was chosen in `slot`: the life is in force `window` slots later. One of a stranger changes nothing.
     pub fn rejoin(
         &mut self,
@@ -218,5 +239,8 @@ mod tests {
         assert!(!configuration.counts(ReplicaId(2), Incarnation(2), Slot(15)));
         assert!(configuration.counts(ReplicaId(2), Incarnation(77), Slot(15)));
         assert!(!configuration.counts(ReplicaId(9), Incarnation(9), Slot(0)));
+        assert_eq!(configuration.last_life(ReplicaId(2)), Some(Incarnation(77)));
+        assert_eq!(configuration.last_life(ReplicaId(9)), None);
+        assert_eq!(configuration.settled_from(), Slot(15));
     }
 }

@@ -231,6 +231,8 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
     }
     if let Some(damage) = &storage.damage {
         log::error!("{damage}");
+        // What was read before the damage was found is no part of the journal that begins: this replica learns afresh.
+        recovery = Recovery::new(cluster);
     }
     log::info!("the files are those of {}", storage.identity);
     Ok(Opened {

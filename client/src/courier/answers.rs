@@ -158,15 +158,17 @@ impl Courier {
                 None => self.complete(tag, Err(ClientError::Refused(refusal))),
             },
             Refusal::TooLargeForDatagram { .. } => self.move_to_stream(tag, refusal, now),
-            Refusal::TooLarge { .. } | Refusal::EmptyKey | Refusal::Malformed { .. } => {
+            // The first two are the answer of the write itself: every copy of it is told the same.
+            Refusal::TooLarge { .. }
+            | Refusal::StoreFull { .. }
+            | Refusal::EmptyKey
+            | Refusal::Malformed { .. } => {
                 self.complete(tag, Err(ClientError::Refused(refusal)));
             }
-            Refusal::StoreFull { .. } | Refusal::Closed if outcome_unknown => {
+            Refusal::Closed if outcome_unknown => {
                 self.complete(tag, Err(ClientError::RefusedRetry(refusal)));
             }
-            Refusal::StoreFull { .. } | Refusal::Closed => {
-                self.complete(tag, Err(ClientError::Refused(refusal)));
-            }
+            Refusal::Closed => self.complete(tag, Err(ClientError::Refused(refusal))),
             retriable => self.try_again(lane, tag, &retriable, now),
         }
     }

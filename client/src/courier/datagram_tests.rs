@@ -8,27 +8,24 @@ use common::{
     Outcome, ServerDatagram, ServerMessage, SessionId, WireLimits,
 };
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
-
 use super::*;
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 /// Whom lanes get datagrams from.
 const FROM: ([u8; 4], u16) = ([10, 0, 0, 1], 5555);
 
 /// A courier and its clock.
-struct Rig {
-    courier: Courier,
-    now: Instant,
+pub(super) struct Rig {
+    pub(super) courier: Courier,
+    pub(super) now: Instant,
 }
 
 /// A request that was sent: its tag on the wire, the cookie with it, and what it is.
 type Sent = (u64, Cookie, Request);
 
 impl Rig {
-    fn new(list: &str) -> Self {
+    pub(super) fn new(list: &str) -> Self {
         let options = ClientOptions::parse(list).unwrap();
         let now = Instant::now();
         let directory = Arc::new(Directory::new(&options.endpoints));
@@ -50,18 +47,18 @@ impl Rig {
         rig
     }
 
-    fn put(&mut self, key: &str, value_bytes: usize) -> Ticket {
+    pub(super) fn put(&mut self, key: &str, value_bytes: usize) -> Ticket {
         let (key, value) = (key.into(), vec![b'v'; value_bytes]);
         self.courier.submit(Operation::Put { key, value }, self.now)
     }
 
-    fn get(&mut self, key: &str) -> Ticket {
+    pub(super) fn get(&mut self, key: &str) -> Ticket {
         let key = key.into();
         self.courier.submit(Operation::Get { key }, self.now)
     }
 
     /// What was sent on a lane since the last look.
-    fn messages(&mut self, lane: usize) -> Vec<(Cookie, ClientMessage)> {
+    pub(super) fn messages(&mut self, lane: usize) -> Vec<(Cookie, ClientMessage)> {
         let mut buffer = FrameBuffer::new(u32::MAX);
         buffer.extend(&mem::take(self.courier.outgoing(lane)));
         let mut messages = Vec::new();
@@ -96,7 +93,7 @@ impl Rig {
         self.greet_with(lane, tag);
     }
 
-    fn greet_with(&mut self, lane: usize, tag: u64) {
+    pub(super) fn greet_with(&mut self, lane: usize, tag: u64) {
         let greeting = DatagramGreeting {
             tag,
             cookie: cookie(lane),
@@ -109,7 +106,7 @@ impl Rig {
         self.say(lane, ServerMessage::Greeting(greeting));
     }
 
-    fn say(&mut self, lane: usize, message: ServerMessage) {
+    pub(super) fn say(&mut self, lane: usize, message: ServerMessage) {
         let mut bytes = Vec::new();
         let replica = lane as u8;
         ServerDatagram { replica, message }.append_to(&mut bytes);
@@ -121,7 +118,7 @@ impl Rig {
         self.courier.received_datagram(lane, bytes, from, self.now);
     }
 
-    fn answer(&mut self, lane: usize, tag: u64, outcome: Outcome) {
+    pub(super) fn answer(&mut self, lane: usize, tag: u64, outcome: Outcome) {
         let leader = None;
         self.say(
             lane,
@@ -165,7 +162,7 @@ impl Rig {
         requests
     }
 
-    fn wait(&mut self, duration: Duration) {
+    pub(super) fn wait(&mut self, duration: Duration) {
         let end = self.now + duration;
         while self.now < end {
             self.now += MS * 5;
@@ -173,17 +170,17 @@ impl Rig {
         }
     }
 
-    fn done(&mut self) -> Vec<Result<Reply, ClientError>> {
+    pub(super) fn done(&mut self) -> Vec<Result<Reply, ClientError>> {
         let done = self.courier.completions();
         done.map(|completion| completion.result).collect()
     }
 }
 
-fn cookie(lane: usize) -> Cookie {
+pub(super) fn cookie(lane: usize) -> Cookie {
     Cookie([lane as u8 + 1; 16])
 }
 
-fn absent() -> Outcome {
+pub(super) fn absent() -> Outcome {
     Outcome::Absent { revision: 1 }
 }
 
@@ -337,8 +334,7 @@ fn a_refused_write_may_have_run_because_its_datagram_may_have_come_twice() {
     let mut rig = Rig::with_session("udp://h:1");
     rig.put("a", 1);
     let (tag, _, _) = rig.sent(0).remove(0);
-    let refusal = Refusal::StoreFull { bytes_max: 1 };
-    rig.answer(0, tag, Outcome::Refused(refusal));
+    rig.answer(0, tag, Outcome::Refused(Refusal::Closed));
     let error = rig.done().remove(0).unwrap_err();
     assert!(matches!(error, ClientError::RefusedRetry(_)), "{error}");
 }
@@ -414,138 +410,4 @@ fn a_burst_fits_a_socket() {
     let bytes = rig.courier.outgoing(0).len();
     assert_eq!(rig.sent(0).len(), 64);
     assert!(bytes < 64 * (1_200 + LENGTH_BYTES));
-}
-
-/// A store behind lanes over UDP that runs each write once, behind a network that does everything a network may do.
-#[derive(Default)]
-struct Network {
-    /// Writes that ran, each with the revision that answers it.
-    ran: Vec<(u64, u64)>,
-    to_replica: Vec<(usize, Cookie, Request)>,
-    to_client: Vec<(usize, ServerMessage)>,
-    hellos: Vec<(usize, u64)>,
-}
-
-impl Network {
-    fn message(&mut self, lane: usize, shown: Cookie, request: &Request) -> ServerMessage {
-        let tag = request.tag();
-        if shown != cookie(lane) {
-            let cookie = cookie(lane);
-            return ServerMessage::Cookie { tag, cookie };
-        }
-        let outcome = match request {
-            Request::OpenSession { nonce, .. } => {
-                let (revision, nonce) = (1, *nonce);
-                let session = SessionId { revision, nonce };
-                Outcome::SessionOpened { session }
-            }
-            Request::Write { write, .. } => self.run(write.session.nonce, write.sequence),
-            Request::Get { .. } | Request::Status { .. } => absent(),
-        };
-        ServerMessage::Answer(Answer {
-            tag,
-            leader: None,
-            outcome,
-        })
-    }
-
-    /// The answer of a write is its place in the order of all.
-    fn run(&mut self, nonce: u64, sequence: u64) -> Outcome {
-        let name = (nonce, sequence);
-        let ran = self.ran.iter().position(|found| *found == name);
-        let place = ran.unwrap_or_else(|| {
-            self.ran.push(name);
-            self.ran.len() - 1
-        });
-        Outcome::Put {
-            revision: place as u64,
-        }
-    }
-
-    /// Carries what there is, in any order, some of it twice and some of it never.
-    fn carry(&mut self, rig: &mut Rig, random: &mut SmallRng) {
-        for lane in 0..LANES {
-            for (shown, message) in rig.messages(lane) {
-                match message {
-                    ClientMessage::Hello(hello) => self.hellos.push((lane, hello.tag)),
-                    ClientMessage::Request(request) => {
-                        self.to_replica.push((lane, shown, request));
-                    }
-                }
-            }
-        }
-        while let Some((lane, tag)) = draw(&mut self.hellos, random) {
-            rig.greet_with(lane, tag);
-        }
-        while let Some((lane, shown, request)) = draw(&mut self.to_replica, random) {
-            // What a replica restarted forgets.
-            let shown = if random.random_bool(0.1) {
-                Cookie::NONE
-            } else {
-                shown
-            };
-            let message = self.message(lane, shown, &request);
-            self.to_client.push((lane, message));
-        }
-        while let Some((lane, message)) = draw(&mut self.to_client, random) {
-            rig.say(lane, message);
-        }
-    }
-}
-
-/// How many lanes the random test has.
-const LANES: usize = 3;
-
-/// One of them: taken, or left to come again, or lost. None when what is left comes later.
-fn draw<T: Clone>(waiting: &mut Vec<T>, random: &mut SmallRng) -> Option<T> {
-    while !waiting.is_empty() && random.random_bool(0.8) {
-        let place = random.random_range(0..waiting.len());
-        if random.random_bool(0.1) {
-            return Some(waiting[place].clone());
-        }
-        let taken = waiting.swap_remove(place);
-        if random.random_bool(0.9) {
-            return Some(taken);
-        }
-    }
-    None
-}
-
-#[test]
-fn whatever_the_network_does_every_operation_ends_once_with_its_own_answer() {
-    for seed in 0..150 {
-        let mut random = SmallRng::seed_from_u64(seed);
-        let mut rig = Rig::new("udp://h:1,udp://h:2,udp://h:3");
-        let mut network = Network::default();
-        let (mut submitted, mut ended) = (0, 0);
-        let mut revisions = Vec::new();
-        for _ in 0..1_000 {
-            if submitted < 60 && random.random_bool(0.3) {
-                submitted += 1;
-                if random.random() {
-                    rig.put("k", 1);
-                } else {
-                    rig.get("k");
-                }
-            }
-            while rig.courier.next_close().is_some() {}
-            rig.courier.next_connect(rig.now);
-            network.carry(&mut rig, &mut random);
-            let pause_ms = [0, 5, 10, 50, 300][random.random_range(0..5)];
-            rig.wait(MS * pause_ms);
-            for result in rig.done() {
-                ended += 1;
-                if let Reply::Put { revision } = result.unwrap() {
-                    revisions.push(revision);
-                }
-            }
-        }
-        assert_eq!((submitted, ended), (60, 60), "seed {seed}");
-        revisions.sort_unstable();
-        let writes = 0..network.ran.len() as u64;
-        assert!(
-            revisions.iter().copied().eq(writes),
-            "seed {seed}: each write ran once and its answer is its own: {revisions:?}"
-        );
-    }
 }

@@ -411,8 +411,18 @@ fn a_refusal_after_a_lost_copy_is_not_certain() {
     let ticket = rig.put("a");
     rig.courier.closed(0, "gone", rig.now);
     rig.greet(1);
-    rig.refuse(1, ticket, Refusal::StoreFull { bytes_max: 1 });
+    rig.refuse(1, ticket, Refusal::Closed);
     assert!(matches!(rig.error(), ClientError::RefusedRetry(_)));
+}
+
+#[test]
+fn a_full_store_is_the_answer_of_every_copy() {
+    let mut rig = Rig::with_session(2);
+    let ticket = rig.put("a");
+    rig.courier.closed(0, "gone", rig.now);
+    rig.greet(1);
+    rig.refuse(1, ticket, Refusal::StoreFull { bytes_max: 1 });
+    assert!(matches!(rig.error(), ClientError::Refused(_)));
 }
 
 #[test]

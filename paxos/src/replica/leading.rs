@@ -118,7 +118,7 @@ impl Replica {
         while let RoleState::Leading(leading) = &mut self.role {
             let slot = leading.next_slot;
             if slot >= leading.adopted_end {
-                return;
+                break;
             }
             let found = leading.adopted.remove(&slot);
             if self.window_left() == 0 {
@@ -129,6 +129,20 @@ impl Replica {
             }
             let known = self.learner.command(slot).cloned();
             self.propose_in(slot, known.or(found).unwrap_or(Command::Noop));
+        }
+        self.fill_until_settled();
+    }
+
+    /// A change of the voters that is chosen comes into force a window later, and until then a replica lacks its vote.
+    /// No-ops bring that slot near at once, however little the clients write (RULES R1).
+    fn fill_until_settled(&mut self) {
+        let end = self.configuration.settled_from();
+        while let RoleState::Leading(leading) = &self.role {
+            let slot = leading.next_slot;
+            if slot >= end || self.window_room(leading) == 0 {
+                return;
+            }
+            self.propose_in(slot, Command::Noop);
         }
     }
 
@@ -202,8 +216,9 @@ impl Replica {
         let RoleState::Leading(leading) = &mut self.role else {
             return;
         };
-        let durable = leading.durable.entry(from).or_default();
-        *durable = durable_watermark.max(*durable);
+        if self.configuration.last_life(from) == Some(incarnation) {
+            leading.note_durable(from, incarnation, durable_watermark);
+        }
         if leading.ballot != ballot {
             return;
         }
@@ -359,8 +374,9 @@ impl Replica {
         if leading.ballot != ballot || !self.configuration.counts(from, incarnation, slot) {
             return;
         }
-        let durable = leading.durable.entry(from).or_default();
-        *durable = durable_watermark.max(*durable);
+        if self.configuration.last_life(from) == Some(incarnation) {
+            leading.note_durable(from, incarnation, durable_watermark);
+        }
         if let Some(tick) = leading.rounds.tick_of(nonce) {
             let echoed = leading.echoed.entry(from).or_insert((tick, incarnation));
             *echoed = (tick.max(echoed.0), incarnation);

@@ -290,9 +290,11 @@ impl Replica {
                 let echo = (ballot, nonce, incarnation, done_watermark);
                 self.handle_echo_instances(from, echo, &learned);
             }
-            Message::ForwardInstance { slot, command } => {
-                self.handle_forward_instance(from, slot, command);
-            }
+            Message::ForwardInstance {
+                slot,
+                relayed,
+                command,
+            } => self.handle_forward_instance(from, slot, relayed, command),
             Message::ChosenInstance { slot, command } => self.handle_chosen_instance(slot, command),
             Message::ForgottenInstances { min } => self.forget_below(min),
         }
@@ -445,6 +447,20 @@ impl Replica {
     #[must_use]
     pub fn votes(&self) -> bool {
         self.votes_in(self.learner.chosen_watermark())
+    }
+
+    /// From which slot on this life votes, as far as is known here; `None` while no chosen command names it.
+    #[must_use]
+    pub fn votes_from(&self) -> Option<Slot> {
+        self.configuration
+            .in_force_from(self.config.me, self.config.incarnation)
+    }
+
+    /// How many slots others said that they know to be chosen and this replica does not.
+    #[must_use]
+    pub fn slots_behind(&self) -> u64 {
+        let claimed = self.catch_up.claimed().unwrap_or_default();
+        claimed.0.saturating_sub(self.learner.chosen_watermark().0)
     }
 
     fn votes_in(&self, slot: Slot) -> bool {

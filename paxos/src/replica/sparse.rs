@@ -66,7 +66,6 @@ impl Replica {
     /// # Panics
     /// When the replica is not in sparse mode.
     pub fn propose_at(&mut self, slot: Slot, command: Command) -> Result<(), ProposeError> {
-        let now = self.now;
         let min = self.forget_watermark;
         let instances = self.instances.as_mut().expect(SPARSE);
         if slot < min || instances.wants(slot) || instances.chosen_in(slot).is_some() {
@@ -79,10 +78,8 @@ impl Replica {
         instances.want(slot, command.clone());
         if matches!(self.role, RoleState::Leading(_)) {
             self.propose_instance(slot, command);
-        } else if let Some(leader) = self.leader() {
-            let retransmit_ticks = self.config.retransmit_ticks;
-            let bytes_max = self.config.message_bytes_max;
-            self.forward_due(leader, now, retransmit_ticks, bytes_max);
+        } else {
+            self.forward_due();
         }
         Ok(())
     }
@@ -293,11 +290,12 @@ impl Replica {
     }
 
     /// A peer that does not lead asks for a command to be proposed. The first to come wins, and whoever asks for what is
-    /// decided is told.
+    /// decided is told. One that does not lead either passes it on, if it was not passed on before.
     pub(super) fn handle_forward_instance(
         &mut self,
         from: ReplicaId,
         slot: Slot,
+        relayed: bool,
         command: Command,
     ) {
         if self.refuses_as_forgotten(from, slot) {
@@ -306,8 +304,16 @@ impl Replica {
         let instances = self.instances.as_ref().expect(SPARSE);
         if let Some(command) = instances.chosen_in(slot).cloned() {
             self.send(from, Message::ChosenInstance { slot, command });
-        } else {
+        } else if matches!(self.role, RoleState::Leading(_)) {
             self.propose_instance(slot, command);
+        } else if let Some(leader) = self.leader().filter(|leader| !relayed && *leader != from) {
+            let relayed = true;
+            let forward = Message::ForwardInstance {
+                slot,
+                relayed,
+                command,
+            };
+            self.send(leader, forward);
         }
     }
 
@@ -383,14 +389,12 @@ impl Replica {
         if self.instances.is_none() {
             return;
         }
-        let (now, retransmit_ticks) = (self.now, self.config.retransmit_ticks);
-        let bytes_max = self.config.message_bytes_max;
         if matches!(self.role, RoleState::Leading(_)) {
             self.propose_found_instances();
             self.propose_wanted();
-            self.tell_untold(now, retransmit_ticks, bytes_max);
-        } else if let Some(leader) = self.leader() {
-            self.forward_due(leader, now, retransmit_ticks, bytes_max);
+            self.tell_untold();
+        } else {
+            self.forward_due();
         }
     }
 
@@ -410,7 +414,9 @@ impl Replica {
         }
     }
 
-    fn tell_untold(&mut self, now: u64, retransmit_ticks: u64, bytes_max: usize) {
+    fn tell_untold(&mut self) {
+        let (now, retransmit_ticks) = (self.now, self.config.retransmit_ticks);
+        let bytes_max = self.config.message_bytes_max;
         let instances = self.instances.as_mut().expect(SPARSE);
         let others: Vec<ReplicaId> = instances.untold.keys().copied().collect();
         for other in others {
@@ -421,16 +427,26 @@ impl Replica {
         }
     }
 
-    fn forward_due(
-        &mut self,
-        leader: ReplicaId,
-        now: u64,
-        retransmit_ticks: u64,
-        bytes_max: usize,
-    ) {
+    /// Asks the leader for what this replica's program began. Where only others hear a leader they are all asked: one
+    /// that is cut off from the leader alone is to be served like any other.
+    fn forward_due(&mut self) {
+        let heard = self.leader();
+        let Some(leader) = heard.or_else(|| self.leader_elsewhere()) else {
+            return;
+        };
+        let (now, retransmit_ticks) = (self.now, self.config.retransmit_ticks);
+        let bytes_max = self.config.message_bytes_max;
         let instances = self.instances.as_mut().expect(SPARSE);
         for (slot, command) in instances.take_due(leader, now, retransmit_ticks, bytes_max) {
-            self.send(leader, Message::ForwardInstance { slot, command });
+            let forward = Message::ForwardInstance {
+                slot,
+                relayed: false,
+                command,
+            };
+            match heard {
+                Some(leader) => self.send(leader, forward),
+                None => self.send_to_others(&forward),
+            }
         }
     }
 

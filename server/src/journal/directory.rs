@@ -37,11 +37,11 @@ pub struct Storage {
     pub identity: Identity,
     /// Where it persists what it promises.
     pub journal: Journal,
-    /// Why a founded replica has lost its acceptor's memory, as a sentence that names file and place. One with such a
-    /// reason is silent as a voter. Of what was replayed it may use nothing but what is chosen, and that only as
-    /// something that its own journal does not hold. `None` if the memory is whole, or never held anything.
+    /// Why a founded replica has lost its acceptor's memory, as a sentence that names file and place. Whether it has a
+    /// vote nevertheless is what the log says (RULES R1). `None` if the memory is whole, or never held anything.
     pub blank: Option<String>,
-    /// What was damaged and moved aside at this opening, as a sentence for the log.
+    /// What was damaged and moved aside at this opening, as a sentence for the log. What was replayed then came from a
+    /// journal that is no longer this replica's, and is to be forgotten.
     pub damage: Option<String>,
     /// A torn tail that was cut, for the log.
     pub torn: Option<TornTail>,
@@ -392,8 +392,8 @@ fn owner(identity: &Identity) -> Owner {
     }
 }
 
-/// Why a replica whose journal is whole is blank nevertheless: its memory was lost in an earlier life of the process,
-/// and the cluster votes with an incarnation that is gone.
+/// Why a replica whose journal is whole may have no vote nevertheless: its memory was lost in an earlier life of the
+/// process, and the founding record names an incarnation that is gone. The log may have named the present one since.
 fn why_not_in_force(identity: &Identity) -> Option<String> {
     let founding = identity.founding.as_ref()?;
     let named = founding

@@ -15,9 +15,17 @@ impl Node {
             self.answer(connection, tag, Outcome::Status(report));
             return;
         }
-        if let Phase::Blank(reason) = &self.phase {
+        if let Phase::Unfit(reason) = &self.phase {
             let reason = reason.clone();
             self.refuse(connection, request.tag(), Refusal::NotServing { reason });
+            return;
+        }
+        if let Some(leader) = self.better_served_by() {
+            let refusal = Refusal::AskReplica {
+                replica: leader.0,
+                proposed: false,
+            };
+            self.refuse(connection, request.tag(), refusal);
             return;
         }
         if let Some(limit) = self.limit_reached() {
@@ -253,12 +261,15 @@ impl Node {
         self.send_clients_elsewhere();
     }
 
-    /// A replica that others can lead and this one cannot hear sends its clients there (RULES R17).
+    /// A replica that others can lead and this one cannot hear sends its clients there (RULES R17), and so does one that
+    /// has long to learn.
     fn send_clients_elsewhere(&mut self) {
         let Some(replica) = self.replica() else {
             return;
         };
-        let (None, Some(leader)) = (replica.leader(), replica.leader_elsewhere()) else {
+        let unheard = replica.leader_elsewhere();
+        let unheard = unheard.filter(|_| replica.leader().is_none());
+        let Some(leader) = unheard.or_else(|| self.better_served_by()) else {
             return;
         };
         self.answer_all_with(|proposed| Refusal::AskReplica {

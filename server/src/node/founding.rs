@@ -2,7 +2,8 @@
 //!
 //! The member with the lowest id asks all others; when every one has answered that it is blank, and in which life, it
 //! writes a founding record and sends it round. A replica takes the record only in answer to what it said last, and only
-//! if the record names the life that it is in. Whoever finds a founded peer never founds.
+//! if the record names the life that it is in; where a majority says that it names another, the disk was lost, and the
+//! replica belongs to the cluster without a vote (see `rejoin`). Whoever finds a founded peer never founds.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ pub(crate) struct Founding {
     answered: u64,
     /// Who said that it is blank, and in which life.
     blank: BTreeMap<ReplicaId, Incarnation>,
+    /// Who said that a cluster was founded with another life of this replica, and which cluster.
+    too_late: BTreeMap<ReplicaId, u64>,
     next_tick: u64,
     next_log_tick: u64,
     /// A record is on its way to the disk: nothing more is asked or answered.
@@ -33,10 +36,8 @@ pub(crate) struct Founding {
 pub(crate) enum FoundingStep {
     /// Nothing to do.
     Wait,
-    /// The record names this life: to be made durable, then in force.
+    /// To be made durable, then in force. The record may name another life: then this one is blank.
     Join(FoundingRecord),
-    /// The cluster was founded without this life: why this replica is blank.
-    TooLate(String),
 }
 
 impl Founding {
@@ -46,6 +47,7 @@ impl Founding {
             nonce,
             answered: nonce,
             blank: BTreeMap::new(),
+            too_late: BTreeMap::new(),
             next_tick: 0,
             next_log_tick: LOG_TICKS,
             settled: false,
@@ -118,36 +120,52 @@ impl Founding {
             }
             PeerMessage::Agreement(_)
             | PeerMessage::Forward { .. }
-            | PeerMessage::HashReport { .. } => FoundingStep::Wait,
+            | PeerMessage::HashReport { .. }
+            | PeerMessage::RejoinRequest { .. }
+            | PeerMessage::RejoinQuery { .. } => FoundingStep::Wait,
         }
     }
 
+    /// A record that names this life is its own. One that names another is taken when a majority of the members has it:
+    /// one peer with the files of another cluster must not bind this replica to that. It costs nothing, for without a
+    /// majority that kept its memory nobody could agree on a rejoin either (RULES R19).
     fn handle_founded(
-        &self,
+        &mut self,
         from: ReplicaId,
         nonce: u64,
         record: FoundingRecord,
         settings: &NodeSettings,
         identity: &Identity,
     ) -> FoundingStep {
-        if self.settled {
+        if self.settled || (nonce != self.answered && nonce != self.nonce) {
             return FoundingStep::Wait;
         }
-        if !record
-            .members
-            .contains(&(settings.replica, identity.incarnation))
-        {
-            return FoundingStep::TooLate(format!(
-                "{from} says that cluster {:016x} was founded with another life of {}: the disk of this replica was lost \
-                 or replaced, and it may not vote with an empty memory",
-                record.cluster, settings.replica
-            ));
+        let own = (settings.replica, identity.incarnation);
+        if record.members.contains(&own) {
+            return FoundingStep::Join(record);
         }
-        if nonce == self.answered {
+        self.too_late.insert(from, record.cluster);
+        let same = self.too_late.values();
+        let same = same.filter(|cluster| **cluster == record.cluster).count();
+        if same >= majority(settings) {
             FoundingStep::Join(record)
         } else {
             FoundingStep::Wait
         }
+    }
+
+    /// What a person should know of a replica that is not founded; empty where that is all there is to say.
+    pub(crate) fn remark(&self, settings: &NodeSettings) -> String {
+        let Some(cluster) = self.too_late.values().next() else {
+            return String::new();
+        };
+        let told: Vec<String> = self.too_late.keys().map(ReplicaId::to_string).collect();
+        format!(
+            "cluster {cluster:016x} was founded with another life of this replica, so its disk was lost or replaced; it \
+             waits to hear so from {} members and has heard it from {}",
+            majority(settings),
+            told.join(", ")
+        )
     }
 
     /// The record of this step is being written.
@@ -184,7 +202,9 @@ impl Founding {
     }
 
     fn log_whom_it_waits_for(&self, settings: &NodeSettings, founds: bool) {
-        if founds {
+        if !self.too_late.is_empty() {
+            warn!("{}", self.remark(settings));
+        } else if founds {
             let waits: Vec<String> = self
                 .missing(settings)
                 .map(|member| member.to_string())
@@ -200,8 +220,12 @@ impl Founding {
     }
 }
 
-/// A founded replica answers one that is not: with the record if that names its life, else with the news that it comes
-/// too late.
+fn majority(settings: &NodeSettings) -> usize {
+    settings.members.len() / 2 + 1
+}
+
+/// A founded replica answers one that is not: with the record, under the nonce of its question. Whether that names its
+/// life the other one sees for itself.
 pub(crate) fn answer_unfounded(
     from: ReplicaId,
     message: &PeerMessage,
@@ -209,17 +233,13 @@ pub(crate) fn answer_unfounded(
     out: &mut NodeOutput,
 ) {
     let nonce = match message {
-        PeerMessage::FoundingQuery { .. } => 0,
-        PeerMessage::FoundingReply { nonce, incarnation }
-            if record.members.contains(&(from, *incarnation)) =>
-        {
-            *nonce
-        }
-        PeerMessage::FoundingReply { .. } => 0,
+        PeerMessage::FoundingQuery { nonce } | PeerMessage::FoundingReply { nonce, .. } => *nonce,
         PeerMessage::Founded { .. }
         | PeerMessage::Agreement(_)
         | PeerMessage::Forward { .. }
-        | PeerMessage::HashReport { .. } => return,
+        | PeerMessage::HashReport { .. }
+        | PeerMessage::RejoinRequest { .. }
+        | PeerMessage::RejoinQuery { .. } => return,
     };
     let record = record.clone();
     out.send

@@ -65,10 +65,14 @@ impl Node {
             self.forwarded_bytes = 0;
             self.forget_hash_reports();
             self.report_hash();
+            self.rejoins.forget_proposals();
         }
         match under.0 {
             None => {}
-            Some(leader) if leader == self.settings.replica => self.propose_held(),
+            Some(leader) if leader == self.settings.replica => {
+                self.propose_rejoins();
+                self.propose_held();
+            }
             Some(leader) => self.forward_held(leader),
         }
     }
@@ -185,6 +189,7 @@ impl Node {
         if self.state.noted_hash().0 == slot.next() {
             self.report_hash();
         }
+        self.log_rejoin(slot, command);
         if self.state.log_time_ms() > self.stamped.1 {
             self.stamped = (self.now, self.state.log_time_ms());
         }

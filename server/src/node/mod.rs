@@ -11,6 +11,7 @@ mod held;
 pub(crate) mod image;
 mod log_side;
 mod reads;
+mod rejoin;
 mod sessions;
 mod snapshots;
 pub(crate) mod state;
@@ -35,6 +36,7 @@ use self::founding::{Founding, FoundingStep};
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::reads::{Connections, HeldReads};
+use self::rejoin::Rejoins;
 use self::state::State;
 use self::state_hashes::HashReports;
 use self::stopping::Stopping;
@@ -133,6 +135,7 @@ pub struct Node {
     held: Held,
     reads: HeldReads,
     connections: Connections,
+    rejoins: Rejoins,
     /// What followers forwarded and this replica, leading, has not proposed yet.
     forwarded: VecDeque<Vec<u8>>,
     forwarded_bytes: usize,
@@ -152,9 +155,9 @@ pub struct Node {
 enum Phase {
     /// It belongs to no cluster yet.
     Founding(Founding),
-    /// Its acceptor memory is lost or in doubt, for the reason given: it says nothing to its peers.
-    Blank(String),
-    /// It takes part.
+    /// It was started for another cluster than the one that it found, for the reason given: it says nothing to its peers.
+    Unfit(String),
+    /// It takes part; without a vote while the log does not name its life (RULES R1).
     Running(Box<Replica>),
 }
 
@@ -192,8 +195,8 @@ impl NodeOutput {
 }
 
 impl Node {
-    /// A node with what its journal replayed. `blank` says, as a sentence, why the acceptor's memory is in doubt, if
-    /// it is: then the identity's incarnation must be a new one, and the node stays silent as a voter.
+    /// A node with what its journal replayed. `blank` says, as a sentence, why the acceptor's memory was lost, if it was:
+    /// then the identity's incarnation is not the founding record's, and `recovery` holds what was learned in it.
     ///
     /// # Panics
     /// When `settings` name members without this replica.
@@ -222,6 +225,7 @@ impl Node {
             held: Held::default(),
             reads: HeldReads::new(settings.birth >> 1),
             connections: Connections::new(),
+            rejoins: Rejoins::new(settings.birth.rotate_left(32), None),
             forwarded: VecDeque::new(),
             forwarded_bytes: 0,
             hash_reports: HashReports::default(),
@@ -233,10 +237,12 @@ impl Node {
             settings,
             identity,
         };
-        if let Some(reason) = blank {
-            node.become_blank(reason);
-        } else if let Some(founding) = node.identity.founding.clone() {
+        if let Some(founding) = node.identity.founding.clone() {
             node.become_running(&founding, configuration, log);
+        }
+        let has_vote = node.replica().is_none_or(Replica::votes);
+        if let Some(reason) = blank.filter(|_| !has_vote) {
+            node.become_learner(reason);
         }
         node
     }
@@ -259,7 +265,7 @@ impl Node {
             return;
         }
         match &mut self.phase {
-            Phase::Blank(_) => {}
+            Phase::Unfit(_) => {}
             Phase::Founding(founding) => {
                 if from == self.settings.replica {
                     self.join_cluster(message);
@@ -284,6 +290,10 @@ impl Node {
                         founding::answer_unfounded(from, &message, record, &mut self.out);
                     }
                 }
+                PeerMessage::RejoinRequest { incarnation, nonce } => {
+                    self.take_rejoin_request(from, incarnation, nonce);
+                }
+                PeerMessage::RejoinQuery { nonce } => self.take_rejoin_query(from, nonce),
             },
         }
     }
@@ -301,7 +311,7 @@ impl Node {
     pub fn tick(&mut self) {
         self.now += 1;
         match &mut self.phase {
-            Phase::Blank(_) => {}
+            Phase::Unfit(_) => {}
             Phase::Founding(founding) => {
                 let step = founding.tick(self.now, &self.settings, &self.identity, &mut self.out);
                 self.take_founding_step(step);
@@ -309,6 +319,7 @@ impl Node {
             Phase::Running(replica) => replica.tick(),
         }
         self.tick_hashes();
+        self.tick_rejoin();
         self.tick_clients();
     }
 
@@ -342,6 +353,12 @@ impl Node {
         self.replica().map(Replica::promised).unwrap_or_default()
     }
 
+    /// Whether this replica has a vote, as far as it knows the log (RULES R1).
+    #[must_use]
+    pub fn votes(&self) -> bool {
+        self.replica().is_some_and(Replica::votes)
+    }
+
     /// Every slot below it is applied.
     #[must_use]
     pub fn applied(&self) -> Slot {
@@ -373,16 +390,13 @@ impl Node {
     fn replica(&self) -> Option<&Replica> {
         match &self.phase {
             Phase::Running(replica) => Some(replica),
-            Phase::Founding(_) | Phase::Blank(_) => None,
+            Phase::Founding(_) | Phase::Unfit(_) => None,
         }
     }
 
-    fn become_blank(&mut self, reason: String) {
-        error!(
-            "{} is blank and stays silent: {reason}",
-            self.settings.replica
-        );
-        self.phase = Phase::Blank(reason);
+    fn become_unfit(&mut self, reason: String) {
+        error!("{} stays silent: {reason}", self.settings.replica);
+        self.phase = Phase::Unfit(reason);
     }
 
     fn become_running(
@@ -411,9 +425,8 @@ impl Node {
     fn take_founding_step(&mut self, step: FoundingStep) {
         match step {
             FoundingStep::Wait => {}
-            FoundingStep::TooLate(reason) => self.become_blank(reason),
             FoundingStep::Join(record) if record.settings != self.settings.cluster => {
-                self.become_blank(format!(
+                self.become_unfit(format!(
                     "the cluster is bound to {:?}, and this replica was started with {:?}",
                     record.settings, self.settings.cluster
                 ));
@@ -445,13 +458,16 @@ impl Node {
             );
             return;
         };
-        info!(
-            "cluster {:016x} is founded with {} members",
-            record.cluster,
-            record.members.len()
-        );
+        let own = (self.settings.replica, self.identity.incarnation);
+        let (cluster, members) = (record.cluster, record.members.len());
+        info!("this replica belongs to cluster {cluster:016x} of {members} members");
         self.state = State::new(record.settings);
         self.become_running(&record, None, Recovered::new());
+        if !record.members.contains(&own) {
+            self.become_learner(format!(
+                "cluster {cluster:016x} was founded with another life of it, so its disk was lost or replaced"
+            ));
+        }
     }
 
     fn status(&self) -> StatusReport {
@@ -463,7 +479,8 @@ impl Node {
         let promised = self.promised();
         let role = match &self.phase {
             Phase::Founding(_) => Role::Founding,
-            Phase::Blank(_) => Role::Blank,
+            Phase::Unfit(_) => Role::Blank,
+            Phase::Running(replica) if !replica.votes() => Role::Blank,
             Phase::Running(replica) => match replica.role() {
                 paxos::Role::Follower => Role::Follower,
                 paxos::Role::Candidate => Role::Candidate,
@@ -471,8 +488,9 @@ impl Node {
             },
         };
         let remark = match &self.phase {
-            Phase::Blank(reason) => reason.clone(),
-            Phase::Founding(_) | Phase::Running(_) => String::new(),
+            Phase::Unfit(reason) => reason.clone(),
+            Phase::Founding(founding) => founding.remark(&self.settings),
+            Phase::Running(_) => self.why_no_vote(),
         };
         StatusReport {
             replica: self.settings.replica.0,

@@ -188,7 +188,7 @@ impl Node {
         if matches!(self.phase, Phase::Running(_)) {
             let reason = difference.to_string();
             self.out.stop = Some(reason.clone());
-            self.become_blank(reason);
+            self.become_unfit(reason);
         }
         self.out.answers.clear();
     }

@@ -70,7 +70,7 @@ impl Node {
         let given_up = self.promised();
         let heir = match &mut self.phase {
             Phase::Running(replica) => replica.hand_over_lead(),
-            Phase::Founding(_) | Phase::Blank(_) => None,
+            Phase::Founding(_) | Phase::Unfit(_) => None,
         };
         self.stopping = Some(Stopping::HandedOver {
             heir,

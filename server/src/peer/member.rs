@@ -2,7 +2,8 @@
 //! [`crate::node::Node`]; nothing here knows threads, clocks or sockets.
 
 use paxos::{
-    Command, Config, Configuration, Envelope, Message, Persist, Recovered, Replica, ReplicaId, Slot,
+    Command, Config, Configuration, Envelope, Incarnation, Message, Persist, Recovered, Replica,
+    ReplicaId, Slot,
 };
 
 use super::board::Call;
@@ -199,9 +200,13 @@ impl Member {
     fn take_step(&mut self, step: FoundingStep) {
         match step {
             FoundingStep::Wait => {}
-            FoundingStep::TooLate(why) => {
+            FoundingStep::Join(record) if !record.members.contains(&self.life()) => {
                 self.phase = Phase::Refused;
-                self.out.refused = Some(why);
+                self.out.refused = Some(format!(
+                    "the group {record} was founded with another life of {}: what this peer promised then is lost, and \
+                     it may not vote with an empty memory",
+                    self.settings.replica
+                ));
             }
             FoundingStep::Join(record) => {
                 let Phase::Founding(founding, _) = &mut self.phase else {
@@ -215,6 +220,11 @@ impl Member {
                 self.out.send_when_durable.push((me, founded));
             }
         }
+    }
+
+    /// Who it is, and in which life.
+    fn life(&self) -> (ReplicaId, Incarnation) {
+        (self.settings.replica, self.identity.incarnation)
     }
 
     /// The founding record is durable here.

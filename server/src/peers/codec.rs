@@ -84,6 +84,15 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
             slot.put(out);
             hash.put(out);
         }
+        PeerMessage::RejoinRequest { incarnation, nonce } => {
+            put_head(out, REJOIN_REQUEST, rests_on);
+            incarnation.put(out);
+            nonce.put(out);
+        }
+        PeerMessage::RejoinQuery { nonce } => {
+            put_head(out, REJOIN_QUERY, rests_on);
+            nonce.put(out);
+        }
     });
 }
 
@@ -175,6 +184,8 @@ const FOUNDING_QUERY: u8 = 0x61;
 const FOUNDING_REPLY: u8 = 0x62;
 const FOUNDED: u8 = 0x63;
 const HASH_REPORT: u8 = 0x6b;
+const REJOIN_REQUEST: u8 = 0x68;
+const REJOIN_QUERY: u8 = 0x69;
 
 /// Writes and reads messages from one table, so that the two cannot differ: a kind, a variant, and its fields in the
 /// order in which they travel. What may be long comes last, so that it need not be copied to be sent.
@@ -221,7 +232,7 @@ agreement_messages! {
     0x50 PrepareInstances { ballot, min, chosen }
     0x51 PromiseInstances { ballot, incarnation, sending, part, parts, min, chosen, accepted }
     0x52 EchoInstances { ballot, nonce, incarnation, done_watermark, learned }
-    0x53 ForwardInstance { slot, command }
+    0x53 ForwardInstance { slot, relayed, command }
     0x54 ChosenInstance { slot, command }
     0x55 ForgottenInstances { min }
 }
@@ -247,6 +258,13 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
         HASH_REPORT => PeerMessage::HashReport {
             slot: Field::take(fields, "slot")?,
             hash: Field::take(fields, "hash")?,
+        },
+        REJOIN_REQUEST => PeerMessage::RejoinRequest {
+            incarnation: Field::take(fields, "incarnation")?,
+            nonce: Field::take(fields, "nonce")?,
+        },
+        REJOIN_QUERY => PeerMessage::RejoinQuery {
+            nonce: Field::take(fields, "nonce")?,
         },
         _ => PeerMessage::Agreement(take_agreement(kind, fields)?),
     })

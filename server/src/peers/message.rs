@@ -1,4 +1,4 @@
-//! What one replica's server says to another's: agreement, forwarded requests, the founding, and state
+//! What one replica's server says to another's: agreement, forwarded requests, the founding, rejoins, and state
 //! hashes.
 
 use paxos::{Incarnation, Message, Slot};
@@ -28,10 +28,10 @@ pub enum PeerMessage {
         /// The life.
         incarnation: Incarnation,
     },
-    /// The cluster is founded: to a blank replica that answered `nonce`, its membership; to any other blank replica
-    /// (then `nonce` is 0) the news that it comes too late to found.
+    /// The cluster is founded: to a blank replica whose life the record names, its membership; to any other the news
+    /// that it comes too late to found, and is to learn and rejoin.
     Founded {
-        /// The nonce that the receiver answered last, or 0.
+        /// The nonce of the message that this answers: the one that the receiver asked under, or answered last.
         nonce: u64,
         /// The founding record.
         record: FoundingRecord,
@@ -43,5 +43,19 @@ pub enum PeerMessage {
         slot: Slot,
         /// The hash.
         hash: u128,
+    },
+    /// From a replica whose present life has no vote, to the leader: let it vote in this life (RULES R1).
+    RejoinRequest {
+        /// The life.
+        incarnation: Incarnation,
+        /// That of the leader's query, which proves that the life was there after it; 0 in a request that nobody asked
+        /// for, to which the leader answers with a query.
+        nonce: u64,
+    },
+    /// From the leader to a replica that asked for its vote: is this life still there? It answers with another
+    /// [`PeerMessage::RejoinRequest`].
+    RejoinQuery {
+        /// Fresh, and never 0.
+        nonce: u64,
     },
 }

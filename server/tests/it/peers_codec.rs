@@ -224,9 +224,10 @@ fn instance_cases() -> Vec<(u8, Message, String)> {
             0x53,
             Message::ForwardInstance {
                 slot: Slot(9),
+                relayed: true,
                 command: opaque(b"xy"),
             },
-            "0000000000000009 02 00000002 7879".into(),
+            "0000000000000009 01 02 00000002 7879".into(),
         ),
         (
             0x54,
@@ -289,6 +290,19 @@ fn cases() -> Vec<(u8, PeerMessage, String)> {
         0x6b,
         PeerMessage::HashReport { slot, hash },
         "0000000000000040 00000000000000ab 00000000000000cd".into(),
+    ));
+    cases.push((
+        0x68,
+        PeerMessage::RejoinRequest {
+            incarnation,
+            nonce: 7,
+        },
+        "00000000000000aa 0000000000000007".into(),
+    ));
+    cases.push((
+        0x69,
+        PeerMessage::RejoinQuery { nonce: 7 },
+        "0000000000000007".into(),
     ));
     cases
 }

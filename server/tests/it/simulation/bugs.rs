@@ -40,11 +40,13 @@ pub(super) enum Bug {
     LogTimeFromClock,
     /// Sessions are forgotten after a fraction of what was promised.
     SessionExpiresEarly,
+    /// A replica whose disk was lost goes on under its earlier incarnation (RULES R1).
+    BlankVotes,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 18] = [
+    pub(super) const ALL: [(Self, u64); 19] = [
         (Self::SentBeforeDurable, 11),
         (Self::BallotReused, 485),
         (Self::PromiseNotPersisted, 327),
@@ -63,6 +65,7 @@ impl Bug {
         (Self::AppliesSomethingElse, 1),
         (Self::LogTimeFromClock, 1),
         (Self::SessionExpiresEarly, 1),
+        (Self::BlankVotes, 34),
     ];
 
     /// What the error must say, where one rule is to find the bug and no other may.

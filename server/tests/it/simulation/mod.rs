@@ -15,6 +15,7 @@ pub(crate) mod history;
 mod planted;
 mod random;
 mod replica;
+mod wiping;
 mod world;
 
 use std::ops::Range;

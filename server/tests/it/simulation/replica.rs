@@ -32,6 +32,8 @@ pub(super) struct SimReplica {
     pub(super) clock_ahead_us: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
     pub(super) accepted: BTreeMap<Slot, Command>,
+    /// The incarnation that the next start takes instead of drawing one, for the planted bugs.
+    pub(super) revived: Option<u64>,
 }
 
 /// What dies with a crash.
@@ -85,6 +87,7 @@ impl SimReplica {
             disk_stalls_until: 0,
             clock_ahead_us: 0,
             accepted: BTreeMap::new(),
+            revived: None,
         }
     }
 
@@ -108,15 +111,17 @@ impl SimReplica {
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let mut batches = Vec::new();
+        let mut revived = self.revived.take();
         let storage = Storage::open(
             &disk,
             &settings,
-            &mut || random.draw(),
+            &mut || revived.take().unwrap_or_else(|| random.draw()),
             &mut |state, records| batches.push((state, records)),
         )
         .map_err(|error| format!("{} does not start: {error}", self.id))?;
-        if let Some(reason) = storage.blank {
-            return Err(format!("{} is blank: {reason}", self.id));
+        if storage.damage.is_some() {
+            // As the server does: what was read belongs to a journal that was moved aside.
+            batches.clear();
         }
         if start.bug == Some(Bug::LastBatchCut) {
             let last = batches.iter().rposition(|(_, records)| !records.is_empty());
@@ -143,7 +148,7 @@ impl SimReplica {
         };
         self.life += 1;
         self.process = Some(Process {
-            node: Node::new(node_settings, storage.identity, recovery, None),
+            node: Node::new(node_settings, storage.identity, recovery, storage.blank),
             journal: storage.journal,
             disk,
             waiting: Vec::new(),
@@ -196,6 +201,11 @@ impl Process {
                 persist,
             });
         }
+    }
+
+    /// Whether all that was handed to the journal is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable == self.handed
     }
 
     /// Keeps messages until all that was handed over is durable.

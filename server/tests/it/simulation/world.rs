@@ -17,6 +17,7 @@ use super::faults::{Faults, Links, MS};
 use super::history::{Kind, Operation};
 use super::random::Random;
 use super::replica::{SimReplica, Start, note_accepted, without_promise};
+use super::wiping::Wiping;
 
 /// One seed's world.
 pub(super) struct World {
@@ -24,7 +25,7 @@ pub(super) struct World {
     faults: Faults,
     /// The moment of the real clock from which the simulated ones count.
     epoch: Instant,
-    bug: Option<Bug>,
+    pub(super) bug: Option<Bug>,
     trace: bool,
     now: u64,
     events: BTreeMap<(u64, u64), Event>,
@@ -44,8 +45,9 @@ pub(super) struct World {
     states: BTreeMap<Slot, u128>,
     /// The nonce of the last heartbeat that each replica sent, for the planted bugs.
     last_nonce: BTreeMap<ReplicaId, u64>,
-    calm: bool,
-    report: Report,
+    pub(super) wiping: Wiping,
+    pub(super) calm: bool,
+    pub(super) report: Report,
     hasher: DefaultHasher,
 }
 
@@ -58,7 +60,7 @@ struct Connection {
 
 /// What happens at a time.
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Tick {
         replica: usize,
         life: u64,
@@ -104,6 +106,8 @@ enum Event {
         power: bool,
     },
     Fault,
+    /// A disk is lost.
+    Wipe,
     Calm,
 }
 
@@ -116,6 +120,7 @@ pub(super) struct Report {
     stops: u64,
     partitions: u64,
     pauses: u64,
+    pub(super) wipes: u64,
     simulated_us: u64,
     pub(super) trace_hash: u64,
 }
@@ -128,6 +133,7 @@ impl Report {
         self.stops += other.stops;
         self.partitions += other.partitions;
         self.pauses += other.pauses;
+        self.wipes += other.wipes;
         self.simulated_us += other.simulated_us;
     }
 }
@@ -136,13 +142,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
             self.stops,
             self.partitions,
             self.pauses,
+            self.wipes,
             self.simulated_us as f64 / 3.6e9
         )
     }
@@ -188,6 +195,7 @@ impl World {
             stamp: 0,
             states: BTreeMap::new(),
             last_nonce: BTreeMap::new(),
+            wiping: Wiping::draw(seed, count, bug),
             calm: false,
             report: Report::default(),
             hasher: DefaultHasher::new(),
@@ -204,6 +212,7 @@ impl World {
         }
         self.schedule(self.faults.interval_us, Event::Fault);
         self.schedule(self.faults.end_us, Event::Calm);
+        self.schedule_wipe();
         let deadline = self.faults.end_us + LIVENESS_US;
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
@@ -224,7 +233,7 @@ impl World {
         unreachable!("ticks never end")
     }
 
-    fn schedule(&mut self, delay_us: u64, event: Event) {
+    pub(super) fn schedule(&mut self, delay_us: u64, event: Event) {
         self.scheduled += 1;
         self.events
             .insert((self.now + delay_us, self.scheduled), event);
@@ -280,6 +289,7 @@ impl World {
                 }
             }
             Event::Fault => self.draw_fault(),
+            Event::Wipe => self.draw_wipe(),
             Event::Calm => self.become_calm()?,
         }
         Ok(())
@@ -461,7 +471,10 @@ impl World {
     /// What a replica addresses to itself goes back into it at once; the rest goes through the network.
     fn send_all(&mut self, from: usize, messages: Vec<(ReplicaId, PeerMessage)>) {
         let sender = ReplicaId(from as u8);
-        for (to, message) in messages {
+        for (to, mut message) in messages {
+            if to != sender {
+                self.keep_in_memory(&mut message);
+            }
             self.trace(|| describe(sender, to, &message));
             if let PeerMessage::Agreement(Message::Heartbeat { ballot, nonce, .. }) = &message {
                 self.last_nonce.insert(sender, *nonce);
@@ -739,7 +752,7 @@ impl World {
     }
 
     /// A replica that believes that it leads.
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         self.replicas.iter().position(|replica| {
             let process = replica.process.as_ref();
             process.is_some_and(|process| process.node.leader() == Some(replica.id))
@@ -779,7 +792,7 @@ impl World {
         Ok(())
     }
 
-    fn crash(&mut self, replica: usize, power: bool) {
+    pub(super) fn crash(&mut self, replica: usize, power: bool) {
         if self.replicas[replica].process.is_none() {
             return;
         }
@@ -798,17 +811,19 @@ impl World {
         self.faults.calm();
         self.links = Links::whole(self.replicas.len());
         let count = self.replicas.len();
-        let founded = self.replicas.iter().all(SimReplica::is_founded);
+        let blank = self.blank_replicas();
+        let mut with_memory = (0..count).filter(|replica| !blank.contains(replica));
+        let founded = with_memory.all(|replica| self.replicas[replica].is_founded());
         let stays_away = founded && self.random.chance(500);
         let mut away = if stays_away {
-            count - (count / 2 + 1)
+            count - (count / 2 + 1) - blank.len()
         } else {
             0
         };
         for replica in 0..count {
             self.replicas[replica].paused_until = self.replicas[replica].paused_until.min(self.now);
             self.replicas[replica].deaf_until = self.replicas[replica].paused_until;
-            if away > 0 && self.random.chance(600) {
+            if away > 0 && !blank.contains(&replica) && self.random.chance(600) {
                 away -= 1;
                 self.replicas[replica].crash(true, &mut self.random);
                 self.events
@@ -828,11 +843,16 @@ impl World {
         if !self.clients.iter().all(SimClient::is_finished) {
             return false;
         }
-        let mut states = self
-            .replicas
-            .iter()
-            .filter_map(|replica| replica.process.as_ref())
-            .map(|process| (process.node.applied(), process.node.state_hash()));
+        let running = || {
+            self.replicas
+                .iter()
+                .filter_map(|replica| replica.process.as_ref())
+        };
+        if !running().all(|process| process.node.votes()) {
+            return false;
+        }
+        let mut states =
+            running().map(|process| (process.node.applied(), process.node.state_hash()));
         let first = states.next();
         states.all(|state| Some(state) == first)
     }
@@ -865,6 +885,7 @@ impl World {
                     (
                         process.node.applied().0,
                         process.node.leader(),
+                        process.node.votes(),
                         process.node.state_hash(),
                     )
                 });
