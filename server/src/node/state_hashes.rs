@@ -5,6 +5,8 @@
 //! leader          hears the same from a majority, and logs it; or hears so much that no majority can agree, and logs that
 //! every replica   applies the entry: if its own note differs, or nobody agrees, it stops serving
 //! ```
+//! Where nobody agrees the last replica may not hear of the entry; by then it has no majority to serve with.
+//!
 //! The majority decides, not the leader: a leader that went wrong alone must not stop the others. A replica that stops is
 //! started again by a person or a supervisor and replays its log: where only its memory was damaged, the replay makes the
 //! right state, and is held against the same entries.

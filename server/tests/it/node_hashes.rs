@@ -104,16 +104,18 @@ fn r21_a_leader_that_differs_stops_itself_and_not_the_others() {
 }
 
 #[test]
-fn r21_without_a_majority_all_stop() {
+fn r21_without_a_majority_nobody_serves() {
     let (mut cluster, session) = cluster(3);
     let leader = cluster.leader();
     cluster.misled = vec![((leader + 1) % 3, b'w'), ((leader + 2) % 3, b'x')];
     assert!(write(&mut cluster, session, 1, 3));
     write(&mut cluster, session, 4, 2 * u64::from(HASH_INTERVAL));
-    for _ in 0..200 {
+    for _ in 0..1_000 {
         cluster.tick();
     }
-    assert_eq!(stopped(&cluster), [0, 1, 2]);
+    // Whoever stops last may not hear of the entry, and is alone then.
+    assert!(stopped(&cluster).len() >= 2, "{:?}", cluster.stops);
+    assert_eq!(cluster.find_leader(), None);
     let said = &cluster.stops[0].1;
     assert!(said.contains("no majority"), "{said}");
 }
