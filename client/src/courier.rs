@@ -238,7 +238,7 @@ impl Courier {
         let pending = self.queue.get_mut(tag).expect("it is being sent");
         pending.copies.insert(current);
         pending.asked = now;
-        pending.resend = Resend::first(is_datagram, now);
+        pending.resend = self.lanes[current].resend(now);
         pending.maybe_proposed |= is_datagram && pending.operation.is_write();
         let resend = pending.resend.due();
         self.lanes[current].outstanding += 1;
@@ -309,7 +309,7 @@ impl Courier {
         }
         opening.copies.insert(self.current);
         opening.asked = now;
-        opening.resend = Resend::first(self.lanes[self.current].datagrams.is_some(), now);
+        opening.resend = self.lanes[self.current].resend(now);
         let resend = opening.resend.due();
         self.lanes[self.current].outstanding += 1;
         self.encode_opening();

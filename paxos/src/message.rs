@@ -10,6 +10,10 @@
 //!             Accept)                  leader     Accept what was found
 //! ```
 //!
+//! In sparse mode some messages are replaced by those with `Instance` in their names; the chart of an agreement there
+//! stands in `replica/sparse.rs`. Where a message of both modes carries a watermark of what is durable or forgotten, it
+//! means in sparse mode what a program, or every program, is done with.
+//!
 //! Any message may be lost, repeated, delayed or reordered, and may arrive after either side has restarted. Every
 //! message is therefore complete in itself: it names the ballot, slot or nonce that it speaks of.
 

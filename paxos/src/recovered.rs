@@ -22,8 +22,12 @@ pub struct Recovered {
     pub(crate) chosen: BTreeMap<Slot, Command>,
     /// Changes of the voters chosen below the chosen watermark.
     pub(crate) rejoins: Vec<(Slot, ReplicaId, Incarnation)>,
-    /// The slot of the snapshot with which the replica starts: every slot below it is chosen, applied, and not held here.
+    /// The slot of the snapshot with which the replica starts: every slot below it is chosen and applied.
     pub(crate) snapshot_slot: Slot,
+    /// The journal has the log from here to the snapshot; equal to it if that is not known.
+    log_slot: Slot,
+    /// The newest record of each slot between the two.
+    below_snapshot: BTreeMap<Slot, Command>,
 }
 
 impl Recovered {
@@ -44,7 +48,19 @@ impl Recovered {
                 ..DurableState::default()
             },
             snapshot_slot: slot,
+            log_slot: slot,
             ..Self::default()
+        }
+    }
+
+    /// The same with an older snapshot beside it, of `older`, since when this replica has applied every slot from its own
+    /// journal: what that still holds of the log between the two is kept for replicas that lag behind.
+    #[must_use]
+    pub fn from_snapshots(older: Slot, newest: Slot) -> Self {
+        assert!(older <= newest, "{older} is not older than {newest}");
+        Self {
+            log_slot: older,
+            ..Self::from_snapshot(newest)
         }
     }
 
@@ -54,26 +70,17 @@ impl Recovered {
     /// When the journal does not hold a command for a slot that it says is chosen: it is not this replica's journal.
     pub fn batch(&mut self, state: DurableState, records: Vec<Record>) -> Vec<(Slot, Command)> {
         for record in records {
-            match record {
-                Record::Accepted { slot, .. } | Record::Learned { slot, .. }
-                    if slot < self.snapshot_slot => {}
-                Record::Accepted {
-                    slot,
-                    ballot,
-                    command,
-                } => {
-                    self.accepted.insert(slot, (ballot, command));
-                }
-                Record::Learned { slot, command } => {
-                    self.learned.insert(slot, command);
-                }
-            }
+            self.take_record(record);
         }
         let mut chosen = Vec::new();
         let mut slot = self.state.chosen_watermark;
         while slot < state.chosen_watermark {
             chosen.push((slot, self.take_chosen(slot)));
             slot = slot.next();
+        }
+        if state.chosen_watermark >= self.snapshot_slot {
+            // Only now does the journal itself say that what it holds below the snapshot is chosen.
+            self.adopt_below_snapshot();
         }
         self.state = DurableState {
             chosen_watermark: slot,
@@ -84,10 +91,38 @@ impl Recovered {
         chosen
     }
 
+    fn take_record(&mut self, record: Record) {
+        let (Record::Accepted { slot, .. } | Record::Learned { slot, .. }) = record;
+        match record {
+            _ if slot < self.log_slot => {}
+            Record::Accepted { command, .. } | Record::Learned { command, .. }
+                if slot < self.snapshot_slot =>
+            {
+                self.below_snapshot.insert(slot, command);
+            }
+            Record::Accepted {
+                ballot, command, ..
+            } => {
+                self.accepted.insert(slot, (ballot, command));
+            }
+            Record::Learned { command, .. } => {
+                self.learned.insert(slot, command);
+            }
+        }
+    }
+
     /// Every slot below it is chosen and has been handed back.
     #[must_use]
     pub fn chosen_watermark(&self) -> Slot {
         self.state.chosen_watermark
+    }
+
+    /// With the small part of the durable state alone.
+    pub(crate) fn of_state(state: DurableState) -> Self {
+        Self {
+            state,
+            ..Self::default()
+        }
     }
 
     /// The slot of the snapshot with which the replica starts.
@@ -98,7 +133,23 @@ impl Recovered {
     /// Commands below it are not held here: every replica's journal can replay them, or the snapshot covers them. So a
     /// slot below it is never taken for an empty one (RULES R5).
     pub(crate) fn trimmed_watermark(&self) -> Slot {
-        self.state.forget_watermark.max(self.snapshot_slot)
+        let first = self.chosen.keys().next().copied();
+        let held_from = first.unwrap_or(self.state.chosen_watermark);
+        held_from.min(self.state.chosen_watermark)
+    }
+
+    /// Keeps the unbroken part of the log that ends where the snapshot does.
+    fn adopt_below_snapshot(&mut self) {
+        let mut first = self.snapshot_slot;
+        while let Some((slot, command)) = self.below_snapshot.pop_last() {
+            if slot.next() != first {
+                break;
+            }
+            self.chosen.insert(slot, command);
+            first = slot;
+        }
+        self.below_snapshot.clear();
+        self.log_slot = self.snapshot_slot;
     }
 
     /// Every change of the voters known to be chosen, those above the chosen watermark included.

@@ -11,11 +11,11 @@ use std::net::SocketAddr;
 
 use common::{Answer, Request};
 use mio::net::TcpStream;
-use paxos::Persist;
+use paxos::{Persist, Slot};
 
 use crate::identity::Identity;
 use crate::journal::{JournalError, Serial, Spare};
-use crate::node::ConnectionId;
+use crate::node::{ConnectionId, SnapshotProgress, TransferProgress};
 
 /// What the replica thread is told.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub enum Event {
     WorkerQuiet,
     /// The journal made work durable.
     Durable(Durable),
+    /// What became of a step of a snapshot.
+    Snapshot(SnapshotProgress),
+    /// What became of a step of a snapshot that travels.
+    Transfer(TransferProgress),
     /// The process is to stop.
     Stop,
 }
@@ -74,6 +78,8 @@ pub enum Work {
     /// What became of the file for the next segment, from the thread that makes it. No work in the sense of
     /// [`Durable::work`].
     Spare(Result<Spare, JournalError>),
+    /// Durable snapshots cover every slot below it. No work either.
+    Trim(Slot),
     /// Make durable what is there, seal the journal, and end.
     Finish,
 }

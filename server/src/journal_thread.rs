@@ -1,8 +1,8 @@
 //! The thread that writes the journal, and the only one that does.
 //!
 //! It takes all work that waits, appends it as one batch, syncs once, and says how far it came; what comes meanwhile
-//! is the next batch. Beside it a helper makes the file for the next segment, which takes too long to wait for. A
-//! failed write or sync ends the process before anything is said that rests on it (DESIGN 6).
+//! is the next batch. Beside it a helper makes the file for the next segment and removes those that are trimmed, which
+//! takes too long to wait for. A failed write or sync ends the process before anything is said that rests on it (DESIGN 6).
 
 use std::fmt;
 use std::io;
@@ -11,11 +11,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use paxos::Slot;
 use thiserror::Error;
 
 use crate::events::{Durable, Event, Work};
 use crate::identity::{Identity, IdentityError};
-use crate::journal::{Disk, Journal, JournalError, SpareOrder};
+use crate::journal::{Disk, Journal, JournalError, SpareOrder, TrimmedSegments};
 use crate::mailbox::Mailbox;
 
 /// What ends the process, with a sentence that says why. In a test it may return.
@@ -58,16 +59,17 @@ impl JournalThread {
         fatal: Fatal,
     ) -> io::Result<Self> {
         let (work, waiting) = crossbeam_channel::unbounded();
-        let orders = start_segment_maker(Arc::clone(&disk), work.clone())?;
+        let helper = Helper::start(Arc::clone(&disk), work.clone())?;
         let writer = Writer {
             journal,
             disk,
             waiting,
             replica_thread,
-            orders,
+            helper,
             work_done: 0,
             finishing: false,
             order_at: Instant::now(),
+            trim_below: Slot(0),
         };
         let run = move || {
             if let Err(error) = writer.run() {
@@ -112,12 +114,26 @@ struct Writer {
     disk: Arc<dyn Disk>,
     waiting: Receiver<Work>,
     replica_thread: Mailbox<Event>,
-    orders: Sender<SpareOrder>,
+    helper: Helper,
     /// Pieces of work that are appended.
     work_done: u64,
     finishing: bool,
     /// After a failure the next file for a segment is ordered no earlier.
     order_at: Instant,
+    /// What snapshots cover.
+    trim_below: Slot,
+}
+
+/// Makes and removes files for segments.
+struct Helper {
+    chores: Sender<Chore>,
+    thread: JoinHandle<()>,
+}
+
+/// What the helper does.
+enum Chore {
+    Make(SpareOrder),
+    Remove(TrimmedSegments),
 }
 
 impl Writer {
@@ -132,6 +148,7 @@ impl Writer {
                 self.append(work)?;
             }
             self.sync()?;
+            self.trim()?;
             self.order_spare();
         }
         self.finish()
@@ -165,6 +182,7 @@ impl Writer {
                 self.work_done += 1;
             }
             Work::Spare(spare) => self.take_spare(spare)?,
+            Work::Trim(slot) => self.trim_below = slot.max(self.trim_below),
             Work::Finish => self.finishing = true,
         }
         Ok(())
@@ -212,8 +230,21 @@ impl Writer {
         }
         if let Some(order) = self.journal.order_spare() {
             // The helper takes orders for as long as this thread lives.
-            let _ = self.orders.send(order);
+            let _ = self.helper.chores.send(Chore::Make(order));
         }
+    }
+
+    /// Gives up what snapshots cover. A full disk leaves it for later.
+    fn trim(&mut self) -> Result<(), WriteError> {
+        match self.journal.trim_below(self.trim_below) {
+            Ok(trimmed) if trimmed.is_empty() => {}
+            Ok(trimmed) => {
+                let _ = self.helper.chores.send(Chore::Remove(trimmed));
+            }
+            Err(JournalError::DiskFull { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     fn take_spare(
@@ -234,25 +265,45 @@ impl Writer {
 
     fn finish(mut self) -> Result<(), WriteError> {
         match self.journal.seal() {
-            Ok(()) | Err(JournalError::DiskFull { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(JournalError::DiskFull { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.helper.finish();
+        Ok(())
     }
 }
 
-/// Makes files for segments until the journal thread ends.
-fn start_segment_maker(disk: Arc<dyn Disk>, made: Sender<Work>) -> io::Result<Sender<SpareOrder>> {
-    let (orders, taken) = crossbeam_channel::bounded::<SpareOrder>(1);
-    thread::Builder::new()
-        .name("segments".to_owned())
-        .spawn(move || {
-            while let Ok(order) = taken.recv() {
-                if made.send(Work::Spare(order.make(&*disk))).is_err() {
-                    return;
+impl Helper {
+    fn start(disk: Arc<dyn Disk>, made: Sender<Work>) -> io::Result<Self> {
+        let (chores, taken) = crossbeam_channel::unbounded();
+        let work = move || {
+            while let Ok(chore) = taken.recv() {
+                match chore {
+                    Chore::Make(order) => {
+                        // When the journal thread is gone, the next start removes the file.
+                        let _ = made.send(Work::Spare(order.make(&*disk)));
+                    }
+                    Chore::Remove(trimmed) => {
+                        if let Err(error) = trimmed.remove(&*disk) {
+                            log::warn!("{error}: the next start tries again");
+                        }
+                    }
                 }
             }
-        })?;
-    Ok(orders)
+        };
+        let thread = thread::Builder::new()
+            .name("segments".to_owned())
+            .spawn(work)?;
+        Ok(Self { chores, thread })
+    }
+
+    /// Waits for what is under way: whoever opens the directory next must find it unused.
+    fn finish(self) {
+        drop(self.chores);
+        if let Err(panic) = self.thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }
 
 /// A journal that had nothing to do for so long is sealed. Short, because a flipped bit in an unsealed last batch makes

@@ -19,6 +19,7 @@ pub mod server;
 pub mod settings;
 pub mod signboard;
 pub mod snapshot;
+pub mod snapshot_thread;
 pub mod ticker;
 pub mod udp;
 pub mod workers;

@@ -22,6 +22,7 @@ use crate::mailbox::{Inbox, Mailbox};
 use crate::node::{ConnectionId, Node, NodeOutput};
 use crate::peers::{LinkEvent, Links, PeerMessage};
 use crate::signboard::Signboard;
+use crate::snapshot_thread::SnapshotJob;
 use crate::ticker::Ticker;
 use crate::workers::Load;
 
@@ -42,6 +43,8 @@ pub struct ReplicaThread {
     pub workers: Vec<Mailbox<ToWorker>>,
     /// Where work for the journal goes.
     pub journal: Sender<Work>,
+    /// Where steps of snapshots go.
+    pub snapshots: Sender<SnapshotJob>,
     /// How far the journal is when the thread starts.
     pub durable: Durable,
     /// Shared with the workers.
@@ -148,6 +151,8 @@ impl Turning {
                     self.thread.node.note_journal_bytes(durable.journal_bytes);
                     self.promises.note(durable);
                 }
+                Event::Snapshot(progress) => self.thread.node.snapshot_progress(progress),
+                Event::Transfer(progress) => self.thread.node.transfer_progress(progress),
                 Event::Stop => self.begin_to_stop(),
                 Event::WorkerQuiet => {
                     if let Some(stopping) = &mut self.stopping {
@@ -267,6 +272,9 @@ impl Turning {
             send_when_durable,
             answers,
             stop,
+            snapshot,
+            transfers,
+            trim_below,
         } = output;
         if let Some(identity) = identity {
             self.promises.hand_over(IDENTITY_BYTES);
@@ -286,6 +294,15 @@ impl Turning {
             self.answers[usize::from(connection.worker)].push((connection, answer));
         }
         self.last_words = self.last_words.take().or(stop);
+        let jobs = snapshot.map(SnapshotJob::Take).into_iter();
+        for job in jobs.chain(transfers.into_iter().map(SnapshotJob::Transfer)) {
+            if self.thread.snapshots.send(job).is_err() {
+                log::debug!("the snapshot thread is gone");
+            }
+        }
+        if let Some(slot) = trim_below {
+            self.give_journal(Work::Trim(slot));
+        }
     }
 
     /// If the journal thread is gone, it has said why and the process is about to end: nothing may leave any more.

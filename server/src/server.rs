@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::events::{Durable, Event};
-use crate::identity::{ClusterSettings, Identity, IdentityError};
+use crate::identity::{ClusterSettings, FoundingRecord, Identity, IdentityError};
 use crate::journal::{
     Disk, FileDisk, FileDiskError, JournalSettings, Storage, StorageError, StorageSettings,
 };
@@ -26,6 +26,8 @@ use crate::node::{Node, NodeSettings, Recovery};
 use crate::peers::{Links, LinksSettings};
 use crate::replica_thread::ReplicaThread;
 use crate::settings::SettingError;
+use crate::snapshot::{self, Kept, Loaded, SnapshotError};
+use crate::snapshot_thread::SnapshotThread;
 use crate::ticker::TICK;
 use crate::udp::{DatagramSettings, Datagrams};
 use crate::workers::{Workers, WorkersSettings};
@@ -50,6 +52,7 @@ pub struct Server {
     mailbox: Mailbox<Event>,
     replica_thread: JoinHandle<()>,
     journal_thread: JournalThread,
+    snapshot_thread: SnapshotThread,
     workers: Workers,
     datagrams: Option<Datagrams>,
 }
@@ -75,6 +78,14 @@ pub enum ServerError {
         path: PathBuf,
         /// Why.
         source: StorageError,
+    },
+    /// The snapshots cannot be used.
+    #[error("cannot use the snapshots in {}: {source}", path.display())]
+    Snapshot {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: SnapshotError,
     },
     /// The cluster was founded with other settings.
     #[error(transparent)]
@@ -119,6 +130,7 @@ impl Server {
             storage,
             recovery,
             cluster,
+            kept,
         } = open_storage(config, &disk)?;
         let birth = rand::random();
         let poll = Poll::new()?;
@@ -128,6 +140,8 @@ impl Server {
         let settings = node_settings(config, cluster, birth);
         let mut node = Node::new(settings, storage.identity, recovery, storage.blank);
         node.note_journal_bytes(durable.journal_bytes);
+        let snapshot_thread =
+            SnapshotThread::start(Arc::clone(&disk), kept, outside.clone(), fatal.clone())?;
         let journal_thread =
             JournalThread::start(storage.journal, disk, outside.clone(), fatal.clone())?;
         let settings = workers_settings(config, cluster);
@@ -146,6 +160,7 @@ impl Server {
             links,
             workers: mailboxes,
             journal: journal_thread.work(),
+            snapshots: snapshot_thread.steps(),
             durable,
             load: settings.load,
             signboard: settings.signboard,
@@ -161,6 +176,7 @@ impl Server {
             mailbox: outside,
             replica_thread,
             journal_thread,
+            snapshot_thread,
             workers,
             datagrams,
         })
@@ -199,6 +215,7 @@ impl Server {
             datagrams.join();
         }
         self.journal_thread.join();
+        self.snapshot_thread.join();
     }
 }
 
@@ -207,6 +224,8 @@ struct Opened {
     storage: Storage,
     recovery: Recovery,
     cluster: ClusterSettings,
+    /// The snapshots, oldest first.
+    kept: Vec<Kept>,
 }
 
 /// Opens the directory's files and replays them, under the settings of the cluster that they belong to.
@@ -215,46 +234,80 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
         path: config.data.clone(),
         source,
     };
-    let cluster = cluster_settings(config, disk)?;
+    let founding = founding(config, disk)?;
+    let cluster = cluster_settings(config, founding.as_ref())?;
+    let mut loaded = load_snapshot(config, disk, founding.as_ref())?;
     let settings = StorageSettings {
         replica: config.replica,
         members: member_ids(config),
         journal: JournalSettings::default(),
     };
-    let mut recovery = Recovery::new(cluster);
-    let storage = Storage::open(disk, &settings, &mut rand::random, &mut |state, records| {
-        recovery.batch(state, records);
-    })
-    .map_err(failed)?;
+    let kept_slots = loaded.kept_slots();
+    let mut recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
+    let base = recovery.applied();
+    let mut replay = |state, records| recovery.batch(state, records);
+    let storage = Storage::open_above(base, disk, &settings, &mut rand::random, &mut replay)
+        .map_err(failed)?;
     if let Some(torn) = &storage.torn {
         log::info!("the journal ended in the middle of a batch that nobody was told of: {torn:?}");
     }
     if let Some(damage) = &storage.damage {
         log::error!("{damage}");
-        // What was read before the damage was found is no part of the journal that begins: this replica learns afresh.
-        recovery = Recovery::new(cluster);
+        // What was read before the damage was found is no part of the journal that begins: this replica learns afresh,
+        // from its snapshot on if it has one.
+        loaded = load_snapshot(config, disk, founding.as_ref())?;
+        recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
     }
     log::info!("the files are those of {}", storage.identity);
     Ok(Opened {
         storage,
         recovery,
         cluster,
+        kept: loaded.kept,
     })
 }
 
-/// A founded cluster's settings are fixed; those of one that is to be founded come from the command line.
-fn cluster_settings(config: &Config, disk: &Arc<dyn Disk>) -> Result<ClusterSettings, ServerError> {
-    let founding = match Identity::load(&**disk) {
-        Ok(identity) => identity.and_then(|identity| identity.founding),
-        // Opening the storage sees the damage too, and knows what to do.
-        Err(IdentityError::Damaged { .. }) => None,
-        Err(error) => {
-            return Err(ServerError::Storage {
-                path: config.data.clone(),
-                source: error.into(),
-            });
-        }
+/// The newest whole snapshot of the cluster that the files belong to.
+fn load_snapshot(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    founding: Option<&FoundingRecord>,
+) -> Result<Loaded, ServerError> {
+    let Some(founding) = founding else {
+        return Ok(Loaded::default());
     };
+    let loaded =
+        snapshot::load(&**disk, founding.cluster).map_err(|source| ServerError::Snapshot {
+            path: config.data.clone(),
+            source,
+        })?;
+    for damage in &loaded.damage {
+        log::error!("{damage}: it is passed over");
+    }
+    if let Some(restored) = &loaded.restored {
+        log::info!("a snapshot of slot {} was read", restored.slot());
+    }
+    Ok(loaded)
+}
+
+/// What the files say of the cluster's founding, if they are those of one.
+fn founding(config: &Config, disk: &Arc<dyn Disk>) -> Result<Option<FoundingRecord>, ServerError> {
+    match Identity::load(&**disk) {
+        Ok(identity) => Ok(identity.and_then(|identity| identity.founding)),
+        // Opening the storage sees the damage too, and knows what to do.
+        Err(IdentityError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(ServerError::Storage {
+            path: config.data.clone(),
+            source: error.into(),
+        }),
+    }
+}
+
+/// A founded cluster's settings are fixed; those of one that is to be founded come from the command line.
+fn cluster_settings(
+    config: &Config,
+    founding: Option<&FoundingRecord>,
+) -> Result<ClusterSettings, ServerError> {
     match founding {
         Some(founding) => {
             config.cluster.check(&founding.settings)?;

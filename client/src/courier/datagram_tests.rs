@@ -243,6 +243,25 @@ fn what_is_lost_is_sent_again_to_the_same_replica_and_then_to_the_next() {
 }
 
 #[test]
+fn who_answers_slowly_is_not_asked_twice() {
+    let mut rig = Rig::with_session("udp://h:1");
+    let mut sent_each = Vec::new();
+    for _ in 0..40 {
+        rig.get("a");
+        let (tag, _, _) = rig.sent(0).remove(0);
+        rig.wait(MS * 120);
+        rig.answer(0, tag, absent());
+        rig.get("b");
+        let (tag, _, _) = rig.sent(0).remove(0);
+        rig.wait(MS * 150);
+        sent_each.push(1 + rig.sent(0).len());
+        rig.answer(0, tag, absent());
+    }
+    assert_eq!(sent_each[0], 2, "125 ms at first");
+    assert_eq!(sent_each[39], 1, "later twice what it takes");
+}
+
+#[test]
 fn a_hello_is_sent_again_until_the_time_of_an_attempt_is_over() {
     let mut rig = Rig::new("udp://h:1,udp://h:2");
     rig.get("a");

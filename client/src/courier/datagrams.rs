@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hello ──▶ greeting with a cookie ──▶ requests with the cookie ──▶ answers
-//!   ▲ again after 125 ms, then after twice as long             │
+//!   ▲ again after 125 ms or more, then after twice as long     │
 //!   └── so do requests, until the attempt's time is over ◀─────┘   a Cookie in place of an answer: again at once
 //! ```
 //! Any datagram may be lost, come twice, late, or from somebody else. So what is sent again keeps its tag and name; the
@@ -29,6 +29,10 @@ use crate::options::Transport;
 /// attempt that a replica is given two more chances in it.
 const RESEND_GAP_MIN: Duration = Duration::from_millis(125);
 
+/// It is sent again no earlier than after twice the time that answers take of late, because a cluster that has much to
+/// do is not given it twice; up to this, which leaves one more chance in an attempt.
+const RESEND_GAP_MAX: Duration = Duration::from_millis(400);
+
 /// How many requests may wait on a lane: their datagrams, sent at once, fit into a socket's default buffer.
 const DATAGRAMS_OUTSTANDING_MAX: u32 = 64;
 
@@ -49,6 +53,8 @@ pub(super) struct DatagramLane {
     cookie: Cookie,
     /// The longest datagram that the replica takes, in bytes.
     datagram_bytes_max: u32,
+    /// How long answers take of late: each one counts for an eighth.
+    answer_time: Duration,
     /// When the hello is sent again.
     pub(super) hello: Resend,
 }
@@ -59,6 +65,7 @@ impl DatagramLane {
             tag_offset: 0,
             cookie: Cookie::NONE,
             datagram_bytes_max: DATAGRAM_BYTES_MAX_MIN,
+            answer_time: Duration::ZERO,
             hello: Resend::default(),
         }
     }
@@ -67,8 +74,19 @@ impl DatagramLane {
     pub(super) fn open(&mut self, label: &str, outgoing: &mut Vec<u8>, now: Instant) {
         self.tag_offset = (rand::random::<u64>() >> 20) * TAG_OFFSET_UNIT;
         self.cookie = Cookie::NONE;
-        self.hello = Resend::first(true, now);
+        self.hello = Resend::after(RESEND_GAP_MIN, now);
         self.say_hello(label, outgoing);
+    }
+
+    /// When what is sent now is sent again.
+    pub(super) fn resend(&self, now: Instant) -> Resend {
+        let gap = (self.answer_time * 2).clamp(RESEND_GAP_MIN, RESEND_GAP_MAX);
+        Resend::after(gap, now)
+    }
+
+    /// Something that was sent once was answered.
+    fn note_answer_time(&mut self, answer_time: Duration) {
+        self.answer_time = (self.answer_time * 7 + answer_time) / 8;
     }
 
     /// The hello has the tag that no request has.
@@ -115,15 +133,18 @@ impl DatagramLane {
 pub(super) struct Resend {
     due: Option<Instant>,
     gap: Duration,
+    /// Whether it was sent again, so that nobody knows which of its copies is answered.
+    was_sent_again: bool,
     cookies: u8,
 }
 
 impl Resend {
     /// The copy was just sent for the first time in this attempt.
-    pub(super) fn first(is_datagram: bool, now: Instant) -> Self {
+    fn after(gap: Duration, now: Instant) -> Self {
         Self {
-            due: is_datagram.then(|| now + RESEND_GAP_MIN),
-            gap: RESEND_GAP_MIN,
+            due: Some(now + gap),
+            gap,
+            was_sent_again: false,
             cookies: 0,
         }
     }
@@ -133,6 +154,7 @@ impl Resend {
         Self {
             due: Some(now),
             gap: RESEND_GAP_MIN / 2,
+            was_sent_again: true,
             cookies: 0,
         }
     }
@@ -148,11 +170,13 @@ impl Resend {
     /// It was sent again; the next time comes after twice as long.
     fn note_sent(&mut self, now: Instant) {
         self.gap *= 2;
+        self.was_sent_again = true;
         self.due = Some(now + self.gap);
     }
 
     /// A cookie came in place of an answer. False if that happened too often.
     fn take_cookie(&mut self) -> bool {
+        self.was_sent_again = true;
         self.cookies += 1;
         self.cookies <= COOKIES_PER_ATTEMPT_MAX
     }
@@ -222,6 +246,7 @@ impl Courier {
                 if self.is_asked(lane, tag) {
                     self.lanes[lane].heard = now;
                     self.note_replica(lane, replica);
+                    self.note_answer_time(lane, tag, now);
                 }
                 self.handle_answer(lane, Answer { tag, ..answer }, now);
             }
@@ -307,6 +332,17 @@ impl Courier {
         }
         let pending = self.queue.get_mut(tag);
         pending.is_some_and(|pending| pending.copies.contains(lane))
+    }
+
+    fn note_answer_time(&mut self, lane: usize, tag: u64, now: Instant) {
+        let pending = self.queue.get_mut(tag);
+        let sent_once = pending.filter(|pending| !pending.resend.was_sent_again);
+        if let Some(pending) = sent_once
+            && lane == self.current
+            && let Some(datagrams) = &mut self.lanes[lane].datagrams
+        {
+            datagrams.note_answer_time(now.duration_since(pending.asked));
+        }
     }
 
     /// The replica at an address may be another one than before, when servers were started anew.

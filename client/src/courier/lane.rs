@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::{FrameBuffer, Hello, PROTOCOL_VERSION, Refusal, WireLimits};
 
-use super::datagrams::DatagramLane;
+use super::datagrams::{DatagramLane, Resend};
 use crate::options::Transport;
 
 /// How long an endpoint is left alone after its first failure in a row; doubled for each further one.
@@ -97,6 +97,12 @@ impl Lane {
             Some(datagrams) => datagrams.wire_tag(tag),
             None => tag,
         }
+    }
+
+    /// When what is sent here now is sent again: never on a connection.
+    pub(super) fn resend(&self, now: Instant) -> Resend {
+        let datagrams = self.datagrams.as_ref();
+        datagrams.map_or_else(Resend::default, |datagrams| datagrams.resend(now))
     }
 
     /// Writes a request that stands in a frame.

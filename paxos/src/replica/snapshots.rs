@@ -50,6 +50,18 @@ impl Replica {
         self.held_watermark = slot;
     }
 
+    /// Whether [`hold_log`](Self::hold_log) is in force: somebody wants the log, and it is not too long for that.
+    #[must_use]
+    pub fn holds_log(&self) -> bool {
+        self.held_watermark.is_some() && self.learner.kept_bytes() <= self.config.held_bytes_max
+    }
+
+    /// Changes how much is kept in memory for a replica that is away: see
+    /// [`kept_bytes_max`](crate::Config::kept_bytes_max).
+    pub fn keep_log_bytes(&mut self, bytes_max: usize) {
+        self.config.kept_bytes_max = bytes_max;
+    }
+
     /// The snapshot that this replica needs, if it does: asked again and again, until it is installed or the log comes
     /// after all.
     #[must_use]
@@ -68,6 +80,12 @@ impl Replica {
         self.learner.trimmed_watermark()
     }
 
+    /// Every slot below this can be replayed from this replica's own disk.
+    #[must_use]
+    pub fn durable_watermark(&self) -> Slot {
+        self.durable_watermark
+    }
+
     /// What the log in memory takes, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
@@ -76,8 +94,7 @@ impl Replica {
 
     /// Forgets what all can replay at once, and what only a snapshot covers when too much is kept (RULES R7, SPEC D5).
     pub(super) fn forget(&mut self) {
-        let is_held = self.learner.kept_bytes() <= self.config.held_bytes_max;
-        let held = self.held_watermark.filter(|_| is_held);
+        let held = self.held_watermark.filter(|_| self.holds_log());
         let below = |watermark: Slot| held.map_or(watermark, |held| watermark.min(held));
         self.learner.forget_below(below(self.forget_watermark));
         self.learner

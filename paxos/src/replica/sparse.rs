@@ -46,10 +46,7 @@ impl Replica {
         let chosen = learned.split_off(&min);
         let mut accepted = recovered.accepted;
         accepted.retain(|slot, _| *slot >= min && !chosen.contains_key(slot));
-        let state = Recovered {
-            state: recovered.state,
-            ..Recovered::default()
-        };
+        let state = Recovered::of_state(recovered.state);
         let mut replica = Self::new(config, configuration, state);
         replica.acceptor = Acceptor::recovered(recovered.state.promised, accepted);
         replica.durable_watermark = min;

@@ -64,7 +64,7 @@ impl Replica {
                     && self.configuration.counts(**replica, *incarnation, slot)
             })
             .max_by_key(|(replica, (tick, _))| {
-                let durable = leading.durable.get(replica).copied().unwrap_or_default();
+                let durable = leading.durable.get(replica).map(|(_, slot)| *slot);
                 (durable, *tick, std::cmp::Reverse(**replica))
             })
             .map(|(replica, _)| *replica)

@@ -161,6 +161,37 @@ fn a_slot_below_the_snapshot_is_said_to_be_trimmed() {
     assert_eq!(said, Some((Slot(3), Slot(3))));
 }
 
+/// SPEC D4: after all have restarted, one that lags behind still learns by log what the journals of the others hold below
+/// their newest snapshots; but nothing of which the journal does not say that it is chosen.
+#[test]
+fn the_log_between_two_snapshots_is_kept_for_others() {
+    let chosen = |watermark| {
+        let state = DurableState {
+            promised: BALLOT,
+            chosen_watermark: Slot(watermark),
+            ..DurableState::default()
+        };
+        let mut recovered = Recovered::from_snapshots(Slot(1), Slot(4));
+        let journal = [0, 2, 1, 3, 4].map(|slot| accepted(slot, "x")).to_vec();
+        let delivered = recovered.batch(state, journal);
+        let mut restarted = restart_from(recovered, 0, Vec::new());
+        restarted.step(from_one(Message::CatchUp { from_slot: Slot(1) }));
+        let answer = restarted.take_output().messages.pop().unwrap().message;
+        let Message::Chosen {
+            commands,
+            trimmed_watermark,
+            ..
+        } = answer
+        else {
+            panic!("{answer}");
+        };
+        (delivered.len(), commands.len(), trimmed_watermark)
+    };
+    assert_eq!(chosen(3), (0, 0, Slot(4)));
+    assert_eq!(chosen(4), (0, 3, Slot(1)));
+    assert_eq!(chosen(5), (1, 4, Slot(1)));
+}
+
 /// RULES R7: a snapshot of one replica lets no other forget: what all can replay is another number.
 #[test]
 fn a_snapshot_claims_nothing_for_others() {

@@ -165,7 +165,7 @@ impl Node {
         }
     }
 
-    fn answer_waiters(&mut self, request: &HeldRequest, outcome: &Outcome) {
+    pub(super) fn answer_waiters(&mut self, request: &HeldRequest, outcome: &Outcome) {
         for waiter in &request.waiters {
             self.answer(waiter.connection, waiter.tag, outcome.clone());
             if let Some(order) = self.connections.get_mut(&waiter.connection) {

@@ -121,6 +121,9 @@ impl Founding {
             PeerMessage::Agreement(_)
             | PeerMessage::Forward { .. }
             | PeerMessage::HashReport { .. }
+            | PeerMessage::SnapshotRequest { .. }
+            | PeerMessage::SnapshotPiece { .. }
+            | PeerMessage::SnapshotPending
             | PeerMessage::RejoinRequest { .. }
             | PeerMessage::RejoinQuery { .. } => FoundingStep::Wait,
         }
@@ -238,6 +241,9 @@ pub(crate) fn answer_unfounded(
         | PeerMessage::Agreement(_)
         | PeerMessage::Forward { .. }
         | PeerMessage::HashReport { .. }
+        | PeerMessage::SnapshotRequest { .. }
+        | PeerMessage::SnapshotPiece { .. }
+        | PeerMessage::SnapshotPending
         | PeerMessage::RejoinRequest { .. }
         | PeerMessage::RejoinQuery { .. } => return,
     };

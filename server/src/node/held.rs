@@ -135,6 +135,16 @@ impl Held {
         Some(self.remove(order))
     }
 
+    /// The writes that are held, in the order in which they came.
+    pub(crate) fn writes(&self) -> Vec<(SessionId, u64)> {
+        let keys = self.requests.values().map(|request| request.key);
+        let writes = keys.filter_map(|key| match key {
+            RequestKey::Write { session, sequence } => Some((session, sequence)),
+            RequestKey::OpenSession { .. } | RequestKey::Read { .. } => None,
+        });
+        writes.collect()
+    }
+
     /// The request was applied in vain, because the one before it had not run: it waits for that.
     pub(crate) fn delay(&mut self, key: RequestKey) {
         let Some(order) = self.by_key.get(&key) else {

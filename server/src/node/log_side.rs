@@ -160,6 +160,9 @@ impl Node {
             reads,
             notes,
         } = replica.take_output();
+        if let Some(persist) = &persist {
+            self.snapshots.note_persist(&persist.records);
+        }
         self.out.persist = persist;
         let addressed =
             |envelope: paxos::Envelope| (envelope.to, PeerMessage::Agreement(envelope.message));

@@ -11,6 +11,7 @@ mod held;
 pub(crate) mod image;
 mod log_side;
 mod reads;
+mod recovery;
 mod rejoin;
 mod sessions;
 mod snapshots;
@@ -18,6 +19,7 @@ pub(crate) mod state;
 mod state_hashes;
 mod stopping;
 mod store;
+mod transfer;
 mod walk;
 #[cfg(test)]
 mod walk_tests;
@@ -27,22 +29,23 @@ use std::fmt;
 
 use common::{Answer, Outcome, Refusal, Request, Role, StatusReport};
 use log::{debug, error, info, warn};
-use paxos::{
-    Config, Configuration, DurableState, Envelope, Persist, Record, Recovered, Replica, ReplicaId,
-    Slot,
-};
+use paxos::{Config, Configuration, Envelope, Persist, Recovered, Replica, ReplicaId, Slot};
 
 use self::founding::{Founding, FoundingStep};
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::reads::{Connections, HeldReads};
+pub use self::recovery::Recovery;
 use self::rejoin::Rejoins;
+use self::snapshots::Snapshots;
+pub use self::snapshots::{SnapshotProgress, SnapshotStep};
 use self::state::State;
 use self::state_hashes::HashReports;
 use self::stopping::Stopping;
+use self::transfer::Transfers;
+pub use self::transfer::{TransferProgress, TransferStep};
 use crate::identity::{ClusterSettings, FoundingRecord, Identity};
 use crate::peers::PeerMessage;
-use crate::snapshot::Restored;
 
 /// One client connection: unique in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,53 +80,6 @@ pub struct NodeSettings {
     pub birth: u64,
 }
 
-/// Gathers what the journal replays, and becomes a [`Node`].
-#[derive(Debug)]
-pub struct Recovery {
-    log: Recovered,
-    state: State,
-    /// Who votes where, by the snapshot; by the founding record if there is none.
-    configuration: Option<Configuration>,
-}
-
-impl Recovery {
-    /// Nothing replayed yet. `settings` are those of the cluster, if it is founded.
-    #[must_use]
-    pub fn new(settings: ClusterSettings) -> Self {
-        Self {
-            log: Recovered::new(),
-            state: State::new(settings),
-            configuration: None,
-        }
-    }
-
-    /// With what a snapshot held: of the journal only what is above it counts.
-    #[must_use]
-    pub fn from_snapshot(restored: Restored) -> Self {
-        Self {
-            log: Recovered::from_snapshot(restored.head.slot),
-            state: restored.state,
-            configuration: Some(restored.head.configuration),
-        }
-    }
-
-    /// Every slot below it is applied: by the snapshot, and by what was replayed so far.
-    #[must_use]
-    pub fn applied(&self) -> Slot {
-        self.state.applied()
-    }
-
-    /// One batch of the journal, in the order of its serials.
-    ///
-    /// # Panics
-    /// When the batch does not follow from those before it: the journal's checksums hold and its content does not.
-    pub fn batch(&mut self, durable: DurableState, records: Vec<Record>) {
-        for (slot, command) in self.log.batch(durable, records) {
-            self.state.apply(slot, &command, |_| {});
-        }
-    }
-}
-
 /// One replica.
 #[derive(Debug)]
 pub struct Node {
@@ -146,6 +102,10 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
+    snapshots: Snapshots,
+    transfers: Transfers,
+    /// How much of the log is kept in memory for a replica that is away; the core's own bound if none.
+    kept_log_bytes_max: Option<usize>,
     stopping: Option<Stopping>,
     out: NodeOutput,
 }
@@ -179,6 +139,14 @@ pub struct NodeOutput {
     /// When all of the above is handled, the process is to end, for the reason given: its state is not that of the others
     /// (RULES R21).
     pub stop: Option<String>,
+    /// To be done for the snapshot that is being taken, off the thread that calls the node; what became of it goes back
+    /// into [`Node::snapshot_progress`].
+    pub snapshot: Option<SnapshotStep>,
+    /// To be done, in order, for snapshots that travel between replicas, off the thread that calls the node; what became
+    /// of it goes back into [`Node::transfer_progress`].
+    pub transfers: Vec<TransferStep>,
+    /// Two durable snapshots cover every slot below it: the journal need not hold them.
+    pub trim_below: Option<Slot>,
 }
 
 impl NodeOutput {
@@ -191,6 +159,9 @@ impl NodeOutput {
             && self.send_when_durable.is_empty()
             && self.answers.is_empty()
             && self.stop.is_none()
+            && self.snapshot.is_none()
+            && self.transfers.is_empty()
+            && self.trim_below.is_none()
     }
 }
 
@@ -216,6 +187,7 @@ impl Node {
             log,
             state,
             configuration,
+            snapshots,
         } = recovery;
         let mut node = Self {
             phase: Phase::Founding(Founding::new(settings.birth | 1)),
@@ -232,6 +204,9 @@ impl Node {
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
+            snapshots,
+            transfers: Transfers::default(),
+            kept_log_bytes_max: None,
             stopping: None,
             out: NodeOutput::default(),
             settings,
@@ -240,6 +215,7 @@ impl Node {
         if let Some(founding) = node.identity.founding.clone() {
             node.become_running(&founding, configuration, log);
         }
+        node.trim_journal();
         let has_vote = node.replica().is_none_or(Replica::votes);
         if let Some(reason) = blank.filter(|_| !has_vote) {
             node.become_learner(reason);
@@ -283,6 +259,18 @@ impl Node {
                 }),
                 PeerMessage::Forward { requests } => self.take_forwarded(from, requests),
                 PeerMessage::HashReport { slot, hash } => self.take_hash_report(from, slot, hash),
+                PeerMessage::SnapshotRequest {
+                    from_slot,
+                    slot,
+                    offset,
+                } => self.serve_snapshot(from, from_slot, slot, offset),
+                PeerMessage::SnapshotPending => self.wait_for_snapshot(from),
+                PeerMessage::SnapshotPiece {
+                    slot,
+                    total_bytes,
+                    offset,
+                    bytes,
+                } => self.take_piece(from, slot, total_bytes, offset, bytes),
                 PeerMessage::FoundingQuery { .. }
                 | PeerMessage::FoundingReply { .. }
                 | PeerMessage::Founded { .. } => {
@@ -321,6 +309,8 @@ impl Node {
         self.tick_hashes();
         self.tick_rejoin();
         self.tick_clients();
+        self.tick_snapshots();
+        self.tick_transfers();
     }
 
     /// The disk of this replica is far behind: another is to lead until it is not. To be called with every tick meanwhile.
@@ -384,6 +374,7 @@ impl Node {
         self.hand_over();
         self.run_agreement();
         self.stop_if_state_differs();
+        self.continue_snapshot();
         std::mem::take(&mut self.out)
     }
 
@@ -419,6 +410,7 @@ impl Node {
             founding.cluster,
             log.chosen_watermark()
         );
+        config.kept_bytes_max = self.kept_log_bytes_max.unwrap_or(config.kept_bytes_max);
         self.phase = Phase::Running(Box::new(Replica::new(config, configuration, log)));
     }
 
@@ -511,7 +503,7 @@ impl Node {
             keys: self.state.store.len() as u64,
             sessions: self.state.sessions.len() as u64,
             journal_bytes: self.journal_bytes,
-            snapshot_slot: 0,
+            snapshot_slot: self.snapshots.newest().0,
             revision: self.state.revision(),
             remark,
         }

@@ -32,7 +32,14 @@ pub(crate) struct State {
     /// What was noted lately, held against what the log says. Each replica's own, and no part of the state.
     pub(crate) checks: Checks,
     /// How far the snapshot that is being taken has come.
-    taking: Option<PieceKind>,
+    taking: Option<Taking>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Taking {
+    Pieces(PieceKind),
+    /// All pieces were handed out.
+    Done,
 }
 
 /// What applying an item came to, for the replica that holds the request.
@@ -117,7 +124,7 @@ impl State {
     ) -> (SnapshotHead, u128) {
         self.store.begin_walk();
         self.sessions.begin_walk();
-        self.taking = Some(PieceKind::Entries);
+        self.taking = Some(Taking::Pieces(PieceKind::Entries));
         let in_force_by = self.applied.plus(u64::from(self.settings.window));
         let lives = configuration
             .lives()
@@ -140,25 +147,40 @@ impl State {
     /// The next piece of the snapshot, of at most `bytes_max` bytes unless its one entry is longer; perhaps an empty
     /// one. `None` when there are no more.
     pub(crate) fn snapshot_step(&mut self, bytes_max: usize) -> Option<Piece> {
-        let kind = self.taking?;
+        let Taking::Pieces(kind) = self.taking? else {
+            return None;
+        };
         let mut bytes = Vec::with_capacity(bytes_max);
         match kind {
             PieceKind::Entries => {
                 if self.store.step(bytes_max, &mut bytes) {
                     self.store.end_walk();
-                    self.taking = Some(PieceKind::Sessions);
+                    self.taking = Some(Taking::Pieces(PieceKind::Sessions));
                 }
             }
             PieceKind::Sessions => {
                 if self.sessions.step(bytes_max, &mut bytes) {
-                    self.end_snapshot();
+                    self.sessions.end_walk();
+                    self.taking = Some(Taking::Done);
                 }
             }
         }
         Some(Piece { kind, bytes })
     }
 
-    /// Gives up the snapshot that is being taken, if any.
+    /// Whether a snapshot of this state was begun and has not ended.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// About how many bytes a snapshot of the state has.
+    pub(crate) fn image_bytes(&self) -> u64 {
+        let entries = ENTRY_FIELDS_BYTES * self.store.len() as u64;
+        let sessions = SESSION_IMAGE_BYTES * self.sessions.len() as u64;
+        self.store.bytes() + entries + sessions
+    }
+
+    /// Ends the snapshot that is being taken, finished or not.
     pub(crate) fn end_snapshot(&mut self) {
         self.store.end_walk();
         self.sessions.end_walk();
@@ -356,3 +378,8 @@ pub(crate) fn refusal_or_answer(verdict: Verdict) -> Outcome {
         Verdict::Run | Verdict::NotYet => unreachable!("{verdict:?} is nothing to tell a client"),
     }
 }
+
+/// What an entry takes in a snapshot beside key and value.
+const ENTRY_FIELDS_BYTES: u64 = 14;
+/// What a session with one answer takes there.
+const SESSION_IMAGE_BYTES: u64 = 51;

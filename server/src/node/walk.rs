@@ -84,9 +84,9 @@ impl<K: Ord + Clone, V> Walk<K, V> {
             }
             present.next_if(|(visited, _)| *visited == key);
             aside.next_if(|(visited, _)| *visited == key);
-            last = Some(key.clone());
+            last = Some(key);
         }
-        if let Some(last) = last {
+        if let Some(last) = last.cloned() {
             self.aside = self.aside.split_off(&last);
             self.aside.remove(&last);
             self.last = Some(last);

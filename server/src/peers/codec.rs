@@ -51,6 +51,15 @@ impl PeerFrame {
             let message = PeerMessage::Forward { requests };
             return Ok(Self { rests_on, message });
         }
+        if kind == SNAPSHOT_PIECE {
+            let message = PeerMessage::SnapshotPiece {
+                slot: Field::take(&mut fields, "slot")?,
+                total_bytes: Field::take(&mut fields, "total_bytes")?,
+                offset: Field::take(&mut fields, "offset")?,
+                bytes: fields.rest().to_vec(),
+            };
+            return Ok(Self { rests_on, message });
+        }
         let message = take_message(kind, &mut fields)?;
         fields.end()?;
         Ok(Self { rests_on, message })
@@ -84,6 +93,29 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
             slot.put(out);
             hash.put(out);
         }
+        PeerMessage::SnapshotRequest {
+            from_slot,
+            slot,
+            offset,
+        } => {
+            put_head(out, SNAPSHOT_REQUEST, rests_on);
+            from_slot.put(out);
+            slot.put(out);
+            offset.put(out);
+        }
+        PeerMessage::SnapshotPiece {
+            slot,
+            total_bytes,
+            offset,
+            bytes,
+        } => {
+            put_head(out, SNAPSHOT_PIECE, rests_on);
+            slot.put(out);
+            total_bytes.put(out);
+            offset.put(out);
+            out.extend_from_slice(bytes);
+        }
+        PeerMessage::SnapshotPending => put_head(out, SNAPSHOT_PENDING, rests_on),
         PeerMessage::RejoinRequest { incarnation, nonce } => {
             put_head(out, REJOIN_REQUEST, rests_on);
             incarnation.put(out);
@@ -101,7 +133,7 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
 pub(super) enum Tail {
     /// A command, which the log and the frames to the other replicas share.
     Shared(Arc<[u8]>),
-    /// Requests that are forwarded.
+    /// Requests that are forwarded, or a piece of a snapshot.
     Owned(Vec<u8>),
 }
 
@@ -140,6 +172,9 @@ fn take_tail(message: &mut PeerMessage) -> Option<Tail> {
     let command = match message {
         PeerMessage::Forward { requests } if requests.len() >= TAIL_BYTES_MIN => {
             return Some(Tail::Owned(std::mem::take(requests)));
+        }
+        PeerMessage::SnapshotPiece { bytes, .. } if bytes.len() >= TAIL_BYTES_MIN => {
+            return Some(Tail::Owned(std::mem::take(bytes)));
         }
         PeerMessage::Agreement(
             Message::Accept { command, .. }
@@ -184,6 +219,9 @@ const FOUNDING_QUERY: u8 = 0x61;
 const FOUNDING_REPLY: u8 = 0x62;
 const FOUNDED: u8 = 0x63;
 const HASH_REPORT: u8 = 0x6b;
+const SNAPSHOT_REQUEST: u8 = 0x64;
+const SNAPSHOT_PIECE: u8 = 0x65;
+const SNAPSHOT_PENDING: u8 = 0x66;
 const REJOIN_REQUEST: u8 = 0x68;
 const REJOIN_QUERY: u8 = 0x69;
 
@@ -259,6 +297,12 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
             slot: Field::take(fields, "slot")?,
             hash: Field::take(fields, "hash")?,
         },
+        SNAPSHOT_REQUEST => PeerMessage::SnapshotRequest {
+            from_slot: Field::take(fields, "from_slot")?,
+            slot: Field::take(fields, "slot")?,
+            offset: Field::take(fields, "offset")?,
+        },
+        SNAPSHOT_PENDING => PeerMessage::SnapshotPending,
         REJOIN_REQUEST => PeerMessage::RejoinRequest {
             incarnation: Field::take(fields, "incarnation")?,
             nonce: Field::take(fields, "nonce")?,

@@ -1,5 +1,5 @@
-//! What one replica's server says to another's: agreement, forwarded requests, the founding, rejoins, and state
-//! hashes.
+//! What one replica's server says to another's: agreement, forwarded requests, the founding, snapshots, rejoins, and
+//! state hashes.
 
 use paxos::{Incarnation, Message, Slot};
 
@@ -44,6 +44,29 @@ pub enum PeerMessage {
         /// The hash.
         hash: u128,
     },
+    /// From a replica that lacks what its peers have forgotten: the next piece of a snapshot.
+    SnapshotRequest {
+        /// The first slot that the sender lacks: the snapshot must cover it.
+        from_slot: Slot,
+        /// The snapshot that the sender has a part of, or 0. If the receiver cannot go on with that one, it begins with
+        /// its newest.
+        slot: Slot,
+        /// Where the piece is to begin.
+        offset: u64,
+    },
+    /// A piece of a snapshot. It counts only with the rest, once the whole verifies.
+    SnapshotPiece {
+        /// Everything below it is in the snapshot.
+        slot: Slot,
+        /// How long the snapshot is.
+        total_bytes: u64,
+        /// Where the piece stands in it.
+        offset: u64,
+        /// The piece, never empty.
+        bytes: Vec<u8>,
+    },
+    /// The answer to [`PeerMessage::SnapshotRequest`] of one that has none: it is taking a snapshot; ask again.
+    SnapshotPending,
     /// From a replica whose present life has no vote, to the leader: let it vote in this life (RULES R1).
     RejoinRequest {
         /// The life.

@@ -37,8 +37,19 @@ pub(super) enum Urgency {
 
 impl Urgency {
     pub(super) fn of(message: &PeerMessage) -> Self {
-        let PeerMessage::Agreement(message) = message else {
-            return Self::Bulk;
+        let message = match message {
+            PeerMessage::Agreement(message) => message,
+            PeerMessage::SnapshotRequest { .. } | PeerMessage::SnapshotPending => {
+                return Self::Control;
+            }
+            PeerMessage::Forward { .. }
+            | PeerMessage::FoundingQuery { .. }
+            | PeerMessage::FoundingReply { .. }
+            | PeerMessage::Founded { .. }
+            | PeerMessage::SnapshotPiece { .. }
+            | PeerMessage::HashReport { .. }
+            | PeerMessage::RejoinRequest { .. }
+            | PeerMessage::RejoinQuery { .. } => return Self::Bulk,
         };
         match message {
             Message::Canvass { .. }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! snapshot-00000000000000000123-0.snap   of slot 123; a second one of the same slot ends in -1
+//! received-00000000000000000123.snap     from another replica: the log between older ones and it is not here
 //! snapshot.tmp                           being written
 //! incoming-00000000000000000123.tmp      being received
 //! ```
@@ -56,10 +57,8 @@ pub fn read_piece(
 
 /// All snapshots, oldest first.
 pub(super) fn all(disk: &dyn Disk) -> Result<Vec<Kept>, SnapshotError> {
-    let mut names = list(disk)?;
-    names.sort_unstable();
     let mut all = Vec::new();
-    for name in names {
+    for name in list(disk)? {
         if let Some(slot) = slot_of(&name) {
             let bytes = disk
                 .length(&name)
@@ -67,35 +66,67 @@ pub(super) fn all(disk: &dyn Disk) -> Result<Vec<Kept>, SnapshotError> {
             all.push(Kept { slot, bytes, name });
         }
     }
+    sort(&mut all);
     Ok(all)
 }
 
-/// Gives the finished file `temporary` its name, and removes every snapshot but it and the newest of `kept`, which is
-/// oldest first. What is kept then stands in `kept`. Durable when this returns.
-pub(super) fn keep(
+/// Drops what does not count as kept, from snapshots that stand oldest first: all but the newest two, and what is older
+/// than one that came from another replica.
+pub(super) fn drop_surplus(kept: &mut Vec<Kept>) {
+    let received = kept.iter().rposition(|one| one.name.starts_with(RECEIVED));
+    let surplus = kept.len().saturating_sub(KEPT_MAX);
+    kept.drain(..surplus.max(received.unwrap_or(0)));
+}
+
+fn sort(kept: &mut [Kept]) {
+    kept.sort_unstable_by(|one, other| (one.slot, &one.name).cmp(&(other.slot, &other.name)));
+}
+
+/// Gives the finished file `temporary` the name of a snapshot of this replica's own state: see [`keep`].
+pub(super) fn keep_own(
     disk: &dyn Disk,
     temporary: &str,
     slot: Slot,
     kept: &mut Vec<Kept>,
 ) -> Result<(), SnapshotError> {
-    let bytes = disk
-        .length(temporary)
-        .map_err(SnapshotError::disk("read", temporary))?;
     // A third of one slot takes the name of the first: its bytes are the same.
     let copy = usize::from(
         kept.last()
-            .is_some_and(|newest| newest.name == name_of(slot, 0)),
+            .is_some_and(|newest| newest.name == own_name(slot, 0)),
     );
-    let name = name_of(slot, copy);
+    keep(disk, temporary, slot, own_name(slot, copy), kept)
+}
+
+/// Gives the finished file `temporary` the name of a snapshot that came from another replica: see [`keep`].
+pub(super) fn keep_received(
+    disk: &dyn Disk,
+    temporary: &str,
+    slot: Slot,
+    kept: &mut Vec<Kept>,
+) -> Result<(), SnapshotError> {
+    keep(disk, temporary, slot, received_name(slot), kept)
+}
+
+/// Gives a finished file its name, and removes every snapshot that does not count any more. What does then stands in
+/// `kept`, oldest first. Durable when this returns.
+fn keep(
+    disk: &dyn Disk,
+    temporary: &str,
+    slot: Slot,
+    name: String,
+    kept: &mut Vec<Kept>,
+) -> Result<(), SnapshotError> {
+    let bytes = disk
+        .length(temporary)
+        .map_err(SnapshotError::disk("read", temporary))?;
     disk.rename(temporary, &name)
         .map_err(SnapshotError::disk("rename", temporary))?;
     disk.sync_directory()
         .map_err(SnapshotError::disk("sync the directory of", &name))?;
     kept.retain(|one| one.name != name);
     kept.push(Kept { slot, bytes, name });
-    kept.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    let surplus = kept.len().saturating_sub(KEPT_MAX);
-    kept.drain(..surplus);
+    sort(kept);
+    drop_surplus(kept);
     for name in list(disk)? {
         if slot_of(&name).is_some() && kept.iter().all(|one| one.name != name) {
             disk.remove(&name)
@@ -112,8 +143,12 @@ pub(super) fn list(disk: &dyn Disk) -> Result<Vec<String>, SnapshotError> {
     ))
 }
 
-fn name_of(slot: Slot, copy: usize) -> String {
+fn own_name(slot: Slot, copy: usize) -> String {
     format!("snapshot-{:020}-{copy}.snap", slot.0)
+}
+
+fn received_name(slot: Slot) -> String {
+    format!("{RECEIVED}{:020}.snap", slot.0)
 }
 
 /// Whether a file is a snapshot by its name.
@@ -124,13 +159,16 @@ pub fn is_snapshot_name(name: &str) -> bool {
 
 /// The slot in the name of a snapshot; `None` for other names.
 pub(super) fn slot_of(name: &str) -> Option<Slot> {
-    let (slot, copy) = name
-        .strip_prefix("snapshot-")?
-        .strip_suffix(".snap")?
-        .split_once('-')?;
-    let (slot, copy) = (Slot(slot.parse().ok()?), copy.parse().ok()?);
-    (name_of(slot, copy) == name && copy < KEPT_MAX).then_some(slot)
+    let slot = name
+        .strip_prefix("snapshot-")
+        .or_else(|| name.strip_prefix(RECEIVED))?
+        .get(..20)?;
+    let slot = Slot(slot.parse().ok()?);
+    let is_own = (0..KEPT_MAX).any(|copy| own_name(slot, copy) == name);
+    (is_own || received_name(slot) == name).then_some(slot)
 }
+
+const RECEIVED: &str = "received-";
 
 /// How a snapshot is called while it is written. There is one at a time, and what an earlier process left is overwritten.
 pub(super) const TEMPORARY_NAME: &str = "snapshot.tmp";
@@ -155,14 +193,38 @@ mod tests {
 
     #[test]
     fn only_the_names_of_snapshots_have_slots() {
-        assert_eq!(slot_of(&name_of(Slot(7), 1)), Some(Slot(7)));
-        assert_eq!(slot_of(&name_of(Slot(u64::MAX), 0)), Some(Slot(u64::MAX)));
+        assert_eq!(slot_of(&own_name(Slot(7), 1)), Some(Slot(7)));
+        assert_eq!(slot_of(&own_name(Slot(u64::MAX), 0)), Some(Slot(u64::MAX)));
+        assert_eq!(slot_of(&received_name(Slot(7))), Some(Slot(7)));
         for name in ["snapshot-7-0.snap", "snapshot.tmp", "identity"] {
             assert_eq!(slot_of(name), None, "{name}");
         }
-        assert_eq!(slot_of(&name_of(Slot(7), 2)), None);
+        assert_eq!(slot_of(&own_name(Slot(7), 2)), None);
         assert_eq!(incoming_slot_of(&incoming_name(Slot(7))), Some(Slot(7)));
         assert_eq!(incoming_slot_of("incoming-7.tmp"), None);
-        assert!(name_of(Slot(9), 1) < name_of(Slot(10), 0));
+    }
+
+    #[test]
+    fn what_is_older_than_a_received_one_does_not_count() {
+        let kept = |names: &[String]| -> Vec<Kept> {
+            let kept = names.iter().map(|name| Kept {
+                slot: slot_of(name).unwrap(),
+                bytes: 1,
+                name: name.clone(),
+            });
+            kept.collect()
+        };
+        let own = |slot| own_name(Slot(slot), 0);
+        let mut all = kept(&[own(10), received_name(Slot(9)), own(8), own(9)]);
+        sort(&mut all);
+        drop_surplus(&mut all);
+        assert_eq!(all, kept(&[own(9), own(10)]));
+        let mut all = kept(&[own(10), received_name(Slot(10)), own(8), own(9)]);
+        sort(&mut all);
+        drop_surplus(&mut all);
+        assert_eq!(all, kept(&[received_name(Slot(10)), own(10)]));
+        let mut all = kept(&[own(8), own(9), received_name(Slot(10))]);
+        drop_surplus(&mut all);
+        assert_eq!(all, kept(&[received_name(Slot(10))]));
     }
 }

@@ -33,8 +33,8 @@ pub(super) const CHUNK_BYTES: usize = 256 << 10;
 pub(super) const PRELUDE_BYTES: usize = 24;
 pub(super) const CHUNK_HEADER_BYTES: usize = 17;
 
-/// 64 members with 256 lives each are far from this.
-pub(super) const HEAD_BODY_BYTES_MAX: usize = 1 << 20;
+/// As many lives as the head can count take less than this.
+pub(super) const HEAD_BODY_BYTES_MAX: usize = 2 << 20;
 
 const MAGIC: &[u8; 8] = b"KVPXSNAP";
 const ENTRIES: u8 = 1;

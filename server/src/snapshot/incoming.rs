@@ -84,8 +84,14 @@ impl Incoming {
         Ok(self.bytes)
     }
 
-    /// Everything has arrived: verifies it, gives it its name, and removes what is not to be kept. `kept` is what is kept,
-    /// oldest first. The snapshot is durable when this returns, and its state is handed back.
+    /// Gives the transfer up, and its space back.
+    pub fn give_up(self) {
+        // What cannot be removed is removed by the next transfer.
+        let _ = self.disk.remove(&self.name);
+    }
+
+    /// Everything has arrived: verifies it, gives it its name, and removes all others, because the log between them and it
+    /// is not here; `kept` is then this one alone. The snapshot is durable when this returns, and its state is handed back.
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`]: it is no whole snapshot of this slot and cluster, and was removed: to be asked for
@@ -102,7 +108,7 @@ impl Incoming {
         };
         match restore(&*self.disk, &received, cluster) {
             Ok(restored) => {
-                files::keep(&*self.disk, &self.name, self.slot, kept)?;
+                files::keep_received(&*self.disk, &self.name, self.slot, kept)?;
                 Ok(restored)
             }
             Err(error @ SnapshotError::Disk { .. }) => Err(error),

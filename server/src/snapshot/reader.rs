@@ -49,6 +49,14 @@ pub struct Loaded {
     pub damage: Vec<String>,
 }
 
+impl Loaded {
+    /// The slots of what is kept, oldest first.
+    #[must_use]
+    pub fn kept_slots(&self) -> Vec<Slot> {
+        self.kept.iter().map(|kept| kept.slot).collect()
+    }
+}
+
 /// Reads the newest whole snapshot of `cluster`; what is damaged or another cluster's is passed over.
 ///
 /// # Errors
@@ -71,6 +79,7 @@ pub fn load(disk: &dyn Disk, cluster: u64) -> Result<Loaded, SnapshotError> {
             Err(error) => return Err(error),
         }
     }
+    files::drop_surplus(&mut loaded.kept);
     Ok(loaded)
 }
 

@@ -92,7 +92,7 @@ impl Writer {
         self.file
             .sync()
             .map_err(SnapshotError::disk("sync", TEMPORARY_NAME))?;
-        files::keep(&*self.disk, TEMPORARY_NAME, self.head.slot, kept)
+        files::keep_own(&*self.disk, TEMPORARY_NAME, self.head.slot, kept)
     }
 
     /// Gives the snapshot up, and its space back.

@@ -26,6 +26,10 @@ fn forget_memory() {
     for peer in &peers {
         peer.done(INSTANCES);
     }
+    wait_until("all peers forget", || {
+        peers.iter().all(|peer| peer.min() == INSTANCES + 1)
+    });
+    // What is on its way to a peer is let go when it has arrived.
     wait_until("the heap falls to half", || live_bytes() <= full_bytes / 2);
     println!(
         "{full_bytes} bytes live with all values, {} without",

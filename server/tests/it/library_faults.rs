@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kvpaxos_server::peer::Fate;
 
-use crate::library_group::{Group, Random, holds_for, wait_until};
+use crate::library_group::{Group, Random, WAIT_MAX, holds_for, wait_until};
 
 #[test]
 fn deaf() {
@@ -23,6 +23,21 @@ fn deaf() {
     group.start(4, 1, "of 4");
     group.network.deafen(&[]);
     assert_eq!(group.wait_all(1), "goodbye");
+}
+
+/// Whoever leads, one of these pairs separates it from another.
+#[test]
+fn a_peer_cut_off_from_the_leader_alone_is_served() {
+    let group = Group::in_memory(3);
+    for (round, (one, other)) in [(0, 1), (1, 2), (0, 2)].into_iter().enumerate() {
+        group.network.cut(one, other);
+        for me in 0..3 {
+            let seq = (3 * round + me) as u64;
+            group.start(me, seq, "x");
+            let fate = group.peer(me).wait(seq, WAIT_MAX);
+            assert_eq!(fate, Fate::Decided((*b"x").into()), "{one} and {other} cut");
+        }
+    }
 }
 
 #[test]

@@ -155,6 +155,8 @@ struct Weather {
     /// The part of the network in which each peer is: peers reach only their own.
     part: Vec<usize>,
     deaf: BTreeSet<usize>,
+    /// Two that do not reach each other, whatever else does.
+    cut: Option<(usize, usize)>,
     unreliable: bool,
     random: Random,
     /// The next message from one to the other is the answer that is to be dropped.
@@ -168,6 +170,7 @@ impl Network {
         Self(Mutex::new(Weather {
             part: vec![0; count],
             deaf: BTreeSet::new(),
+            cut: None,
             unreliable: false,
             random: Random(7),
             answers_to_drop: BTreeSet::new(),
@@ -199,6 +202,11 @@ impl Network {
         }
     }
 
+    /// These two do not reach each other; the rest of the network works.
+    pub(crate) fn cut(&self, one: usize, other: usize) {
+        self.0.lock().cut = Some((one, other));
+    }
+
     /// Nothing reaches these.
     pub(crate) fn deafen(&self, peers: &[usize]) {
         self.0.lock().deaf = peers.iter().copied().collect();
@@ -225,7 +233,10 @@ impl LinkFilter for Network {
         let text = message.to_string();
         let kind = text.split(' ').next().unwrap().to_owned();
         *weather.sent.entry(kind).or_default() += 1;
-        if weather.part[from] != weather.part[to] || weather.deaf.contains(&to) {
+        let is_cut = weather
+            .cut
+            .is_some_and(|cut| cut == (from, to) || cut == (to, from));
+        if is_cut || weather.part[from] != weather.part[to] || weather.deaf.contains(&to) {
             return false;
         }
         if !weather.unreliable {

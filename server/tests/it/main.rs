@@ -5,6 +5,8 @@ mod cluster;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_disk;
+#[cfg(test)]
 mod cluster_faults;
 #[cfg(test)]
 mod cluster_junk;

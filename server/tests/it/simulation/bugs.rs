@@ -1,6 +1,10 @@
 //! Bugs, planted to test the tests: each is put where the simulator drives the shipped code, so that the code itself has
 //! no place for them.
 
+use kvpaxos_server::node::{PieceKind, SnapshotStep};
+use kvpaxos_server::peers::PeerMessage;
+use paxos::{Message, Slot};
+
 /// One planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
@@ -40,23 +44,29 @@ pub(super) enum Bug {
     LogTimeFromClock,
     /// Sessions are forgotten after a fraction of what was promised.
     SessionExpiresEarly,
+    /// A snapshot does not hold the sessions.
+    SessionsMissingFromSnapshot,
+    /// A promise does not say what its acceptor has forgotten (RULES R5).
+    PromiseBelowTrimPoint,
+    /// The journal is trimmed when a snapshot is begun (RULES R7).
+    ForgetBeforeDurable,
     /// A replica whose disk was lost goes on under its earlier incarnation (RULES R1).
     BlankVotes,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 19] = [
-        (Self::SentBeforeDurable, 11),
+    pub(super) const ALL: [(Self, u64); 22] = [
+        (Self::SentBeforeDurable, 22),
         (Self::BallotReused, 485),
         (Self::PromiseNotPersisted, 327),
         (Self::SyncSkipped, 1),
         (Self::LastBatchCut, 1),
-        (Self::QuorumOffByOne, 3),
-        (Self::WatermarkAcrossBallots, 52),
-        (Self::LeaderReadsAlone, 52),
-        (Self::EchoReused, 245),
-        (Self::PromiseWithoutAccepted, 4),
+        (Self::QuorumOffByOne, 58),
+        (Self::WatermarkAcrossBallots, 36),
+        (Self::LeaderReadsAlone, 111),
+        (Self::EchoReused, 489),
+        (Self::PromiseWithoutAccepted, 81),
         (Self::LowerBallotAccepted, 56),
         (Self::HighestNumberSessions, 1),
         (Self::WritesUnordered, 2),
@@ -65,6 +75,9 @@ impl Bug {
         (Self::AppliesSomethingElse, 1),
         (Self::LogTimeFromClock, 1),
         (Self::SessionExpiresEarly, 1),
+        (Self::SessionsMissingFromSnapshot, 2),
+        (Self::PromiseBelowTrimPoint, 136),
+        (Self::ForgetBeforeDurable, 4),
         (Self::BlankVotes, 34),
     ];
 
@@ -74,5 +87,41 @@ impl Bug {
             Self::AppliesSomethingElse => "and a majority has",
             _ => "",
         }
+    }
+}
+
+/// What a replica's snapshots come to under a bug of theirs: the next step, and what the journal may give up.
+pub(super) fn spoil_snapshot(
+    bug: Option<Bug>,
+    mut step: Option<SnapshotStep>,
+    trim_below: Option<Slot>,
+) -> (Option<SnapshotStep>, Option<Slot>) {
+    let begun = match &mut step {
+        Some(SnapshotStep::Piece(piece)) if bug == Some(Bug::SessionsMissingFromSnapshot) => {
+            if piece.kind == PieceKind::Sessions {
+                piece.bytes.clear();
+            }
+            None
+        }
+        Some(SnapshotStep::Begin { head, .. }) if bug == Some(Bug::ForgetBeforeDurable) => {
+            Some(head.slot)
+        }
+        _ => None,
+    };
+    (step, begun.max(trim_below))
+}
+
+/// [`Bug::PromiseBelowTrimPoint`].
+pub(super) fn hide_what_is_forgotten(message: &mut PeerMessage) {
+    if let PeerMessage::Agreement(Message::Promise {
+        from_slot,
+        chosen_watermark,
+        trimmed_watermark,
+        ..
+    }) = message
+        && *trimmed_watermark > *from_slot
+    {
+        *chosen_watermark = *from_slot;
+        *trimmed_watermark = Slot(0);
     }
 }

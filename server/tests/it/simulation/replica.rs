@@ -6,8 +6,12 @@ use std::time::Instant;
 
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::journal::{Disk, Journal, JournalSettings, Storage, StorageSettings};
-use kvpaxos_server::node::{Node, NodeSettings, Recovery};
+use kvpaxos_server::node::{
+    Node, NodeSettings, Recovery, SnapshotProgress, SnapshotStep, TransferProgress, TransferStep,
+};
 use kvpaxos_server::peers::PeerMessage;
+use kvpaxos_server::snapshot::{self, Loaded};
+use kvpaxos_server::snapshot_thread::SnapshotWork;
 use kvpaxos_server::ticker::Ticker;
 use paxos::{Ballot, Command, Persist, Record, ReplicaId, Slot};
 
@@ -32,6 +36,11 @@ pub(super) struct SimReplica {
     pub(super) clock_ahead_us: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
     pub(super) accepted: BTreeMap<Slot, Command>,
+    /// The last snapshot that came from another replica. Only the newer one is of use then, because the log between an
+    /// older one and it is not here; it does not rot.
+    received: Option<Slot>,
+    /// The snapshot that rotted.
+    rotten: Option<String>,
     /// The incarnation that the next start takes instead of drawing one, for the planted bugs.
     pub(super) revived: Option<u64>,
 }
@@ -52,6 +61,14 @@ pub(super) struct Process {
     outbox: VecDeque<(u64, Vec<(ReplicaId, PeerMessage)>)>,
     pub(super) is_turn_due: bool,
     pub(super) ticker: Ticker,
+    snapshots: SnapshotWork,
+    /// What the node wants done for a snapshot next.
+    snapshot_step: Option<SnapshotStep>,
+    /// What it wants done for snapshots that travel, in order.
+    transfers: VecDeque<TransferStep>,
+    received: Option<Slot>,
+    /// What the journal need not hold.
+    trim_below: Slot,
     /// It was told to stop.
     pub(super) is_stopping: bool,
 }
@@ -69,6 +86,10 @@ struct Work {
 pub(super) struct Start {
     pub(super) members: Vec<ReplicaId>,
     pub(super) reads_through_log: bool,
+    /// Snapshots are taken when the journal has grown by so much.
+    pub(super) snapshot_journal_bytes: u64,
+    /// So much of the log is kept in memory for a replica that is away.
+    pub(super) kept_log_bytes: usize,
     pub(super) bug: Option<Bug>,
     pub(super) session_expiry_s: u32,
     /// What the replica's clock says.
@@ -87,12 +108,19 @@ impl SimReplica {
             disk_stalls_until: 0,
             clock_ahead_us: 0,
             accepted: BTreeMap::new(),
+            received: None,
+            rotten: None,
             revived: None,
         }
     }
 
     /// Starts the process on what is on the disk.
-    pub(super) fn start(&mut self, start: &Start, random: &mut Random) -> Result<(), String> {
+    pub(super) fn start(
+        &mut self,
+        start: &Start,
+        random: &mut Random,
+        rot: &mut Random,
+    ) -> Result<(), String> {
         assert!(self.process.is_none(), "{} is started twice", self.id);
         let cluster = ClusterSettings {
             window: 8,
@@ -110,9 +138,13 @@ impl SimReplica {
             },
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let loaded = self.load_snapshot(rot)?;
+        let kept_slots = loaded.kept_slots();
+        let mut recovery = Recovery::with_snapshots(cluster, loaded.restored, &kept_slots);
         let mut batches = Vec::new();
         let mut revived = self.revived.take();
-        let storage = Storage::open(
+        let storage = Storage::open_above(
+            recovery.applied(),
             &disk,
             &settings,
             &mut || revived.take().unwrap_or_else(|| random.draw()),
@@ -127,7 +159,6 @@ impl SimReplica {
             let last = batches.iter().rposition(|(_, records)| !records.is_empty());
             batches.truncate(last.unwrap_or(batches.len()));
         }
-        let mut recovery = Recovery::new(cluster);
         self.accepted.clear();
         for (state, records) in batches {
             note_accepted(&mut self.accepted, &records);
@@ -147,9 +178,17 @@ impl SimReplica {
             birth,
         };
         self.life += 1;
+        let mut node = Node::new(node_settings, storage.identity, recovery, storage.blank);
+        node.take_snapshots_every(start.snapshot_journal_bytes);
+        node.keep_log_bytes(start.kept_log_bytes);
         self.process = Some(Process {
-            node: Node::new(node_settings, storage.identity, recovery, storage.blank),
+            node,
             journal: storage.journal,
+            snapshots: SnapshotWork::new(Arc::clone(&disk), loaded.kept),
+            snapshot_step: None,
+            transfers: VecDeque::new(),
+            received: None,
+            trim_below: Slot(0),
             disk,
             waiting: Vec::new(),
             syncing: None,
@@ -163,6 +202,38 @@ impl SimReplica {
         Ok(())
     }
 
+    /// The newest whole snapshot. A crash spoils none that counts; sometimes the newest of two rots.
+    fn load_snapshot(&mut self, rot: &mut Random) -> Result<Loaded, String> {
+        let identity = Identity::load(&self.disk).ok().flatten();
+        let Some(founding) = identity.and_then(|identity| identity.founding) else {
+            return Ok(Loaded::default());
+        };
+        let disk = self.disk.clone();
+        let load = || snapshot::load(&disk, founding.cluster).map_err(|error| error.to_string());
+        let loaded = load()?;
+        if let Some(damage) = loaded.damage.first() {
+            let rotten = self.rotten.as_deref();
+            if !rotten.is_some_and(|rotten| damage.starts_with(rotten)) {
+                return Err(format!("{}: {damage}", self.id));
+            }
+        }
+        let newest = self
+            .disk
+            .names()
+            .into_iter()
+            .filter(|name| snapshot::is_snapshot_name(name))
+            .max();
+        let is_received = loaded.kept_slots().last().copied() == self.received;
+        let may_rot = loaded.kept.len() == 2 && !is_received;
+        let Some(newest) = newest.filter(|_| may_rot && rot.chance(100)) else {
+            return Ok(loaded);
+        };
+        let bits = 8 * self.disk.content(&newest).len() as u64;
+        self.disk.flip_bit(&newest, rot.between(0, bits) as usize);
+        self.rotten = Some(newest);
+        load()
+    }
+
     /// Whether the disk says to which cluster it belongs: a cluster is founded once all its members were there.
     pub(super) fn is_founded(&self) -> bool {
         let identity = Identity::load(&self.disk);
@@ -174,9 +245,20 @@ impl SimReplica {
         let Some(mut process) = self.process.take() else {
             return;
         };
+        self.received = process.received.or(self.received);
         if let Some(works) = process.syncing.take().filter(|_| random.chance(700)) {
             self.disk.plan(random.between(0, 3), Fault::Stop);
             let _ = process.write(works);
+            self.disk.plan(1 << 60, Fault::Stop);
+        }
+        if process.snapshot_step.is_some() && random.chance(700) {
+            self.disk.plan(random.between(0, 5), Fault::Stop);
+            let _ = process.write_snapshot();
+            self.disk.plan(1 << 60, Fault::Stop);
+        }
+        if !process.transfers.is_empty() && random.chance(700) {
+            self.disk.plan(random.between(0, 5), Fault::Stop);
+            let _ = process.end_transfer();
             self.disk.plan(1 << 60, Fault::Stop);
         }
         if power {
@@ -249,6 +331,13 @@ impl Process {
         if self.waiting.is_empty() {
             self.journal.seal().map_err(|error| error.to_string())?;
         }
+        let trimmed = self
+            .journal
+            .trim_below(self.trim_below)
+            .map_err(|error| error.to_string())?;
+        trimmed
+            .remove(&*self.disk)
+            .map_err(|error| error.to_string())?;
         if let Some(order) = self.journal.order_spare() {
             let made = order.make(&*self.disk);
             self.journal
@@ -257,6 +346,74 @@ impl Process {
         }
         self.node.note_journal_bytes(self.journal.disk_bytes());
         Ok(())
+    }
+
+    /// Takes up what is to be done for snapshots; says whether there is a step to be done.
+    pub(super) fn begin_snapshot_step(
+        &mut self,
+        step: Option<SnapshotStep>,
+        trim_below: Option<Slot>,
+    ) -> bool {
+        self.trim_below = trim_below.unwrap_or(self.trim_below);
+        let is_new = step.is_some();
+        assert!(
+            !is_new
+                || self.snapshot_step.is_none()
+                || matches!(step, Some(SnapshotStep::Begin { .. })),
+            "a step is handed out before the last was done"
+        );
+        self.snapshot_step = step.or_else(|| self.snapshot_step.take());
+        is_new
+    }
+
+    /// The step of a snapshot that waits is done; says whether it made one durable.
+    pub(super) fn end_snapshot_step(&mut self) -> Result<bool, String> {
+        let Some(progress) = self.write_snapshot()? else {
+            return Ok(false);
+        };
+        if let SnapshotProgress::Failed(why) = &progress {
+            return Err(format!("a snapshot failed: {why}"));
+        }
+        let is_durable = matches!(progress, SnapshotProgress::Durable(_));
+        self.node.snapshot_progress(progress);
+        Ok(is_durable)
+    }
+
+    /// Takes up what is to be done for snapshots that travel; says how many steps there are.
+    pub(super) fn begin_transfers(&mut self, steps: Vec<TransferStep>) -> usize {
+        let count = steps.len();
+        for step in &steps {
+            if let TransferStep::Finish { slot, .. } = step {
+                self.received = Some(*slot);
+            }
+        }
+        self.transfers.extend(steps);
+        count
+    }
+
+    /// The first of these steps is done, after whatever the same thread was given before; says whether a snapshot came.
+    pub(super) fn end_transfer(&mut self) -> Result<bool, String> {
+        self.end_snapshot_step()?;
+        let Some(step) = self.transfers.pop_front() else {
+            return Ok(false);
+        };
+        let Some(progress) = self.snapshots.transfer(step) else {
+            return Ok(false);
+        };
+        if let TransferProgress::Failed(why) = &progress {
+            return Err(format!("a transfer failed: {why}"));
+        }
+        let has_come = matches!(progress, TransferProgress::Received { .. });
+        self.node.transfer_progress(progress);
+        Ok(has_come)
+    }
+
+    fn write_snapshot(&mut self) -> Result<Option<SnapshotProgress>, String> {
+        let Some(step) = self.snapshot_step.take() else {
+            return Ok(None);
+        };
+        let progress = self.snapshots.take(step);
+        progress.map(Some).map_err(|error| error.to_string())
     }
 
     fn write(&mut self, works: Vec<Work>) -> Result<(), String> {

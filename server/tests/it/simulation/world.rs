@@ -10,7 +10,7 @@ use kvpaxos_server::node::ConnectionId;
 use kvpaxos_server::peers::PeerMessage;
 use paxos::{Command, Message, ReplicaId, Slot};
 
-use super::bugs::Bug;
+use super::bugs::{Bug, hide_what_is_forgotten, spoil_snapshot};
 use super::checker::check_key;
 use super::client::SimClient;
 use super::faults::{Faults, Links, MS};
@@ -22,6 +22,8 @@ use super::wiping::Wiping;
 /// One seed's world.
 pub(super) struct World {
     random: Random,
+    /// For snapshots, so that they change nothing of what else a seed draws.
+    snapshot_random: Random,
     faults: Faults,
     /// The moment of the real clock from which the simulated ones count.
     epoch: Instant,
@@ -58,6 +60,17 @@ struct Connection {
     to_client_us: u64,
 }
 
+/// When snapshots are taken, and how much of the log is kept for those who are away: in every other run as in the product,
+/// in which little is written in so short a time, so that the log alone is seen at work too.
+fn draw_snapshot_bounds(seed: u64, random: &mut Random) -> (u64, usize) {
+    if seed.is_multiple_of(2) {
+        let journal_bytes = random.pick(&[8 << 10, 64 << 10, 512 << 10]);
+        (journal_bytes, random.pick(&[200, 1 << 10, 16 << 10]))
+    } else {
+        (16 << 20, 16 << 20)
+    }
+}
+
 /// What happens at a time.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
@@ -70,6 +83,16 @@ pub(super) enum Event {
         life: u64,
     },
     Synced {
+        replica: usize,
+        life: u64,
+    },
+    /// A step of a snapshot is done.
+    Snapshot {
+        replica: usize,
+        life: u64,
+    },
+    /// A step of a snapshot that travels is done.
+    Transfer {
         replica: usize,
         life: u64,
     },
@@ -120,6 +143,8 @@ pub(super) struct Report {
     stops: u64,
     partitions: u64,
     pauses: u64,
+    snapshots: u64,
+    pub(super) transfers: u64,
     pub(super) wipes: u64,
     simulated_us: u64,
     pub(super) trace_hash: u64,
@@ -133,6 +158,8 @@ impl Report {
         self.stops += other.stops;
         self.partitions += other.partitions;
         self.pauses += other.pauses;
+        self.snapshots += other.snapshots;
+        self.transfers += other.transfers;
         self.wipes += other.wipes;
         self.simulated_us += other.simulated_us;
     }
@@ -142,7 +169,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
@@ -150,6 +177,8 @@ impl fmt::Display for Report {
             self.partitions,
             self.pauses,
             self.wipes,
+            self.snapshots,
+            self.transfers,
             self.simulated_us as f64 / 3.6e9
         )
     }
@@ -163,6 +192,9 @@ impl World {
             println!("seed {seed}: {faults:?}");
         }
         let epoch = Instant::now();
+        let mut snapshot_random = Random::new(!seed);
+        let (snapshot_journal_bytes, kept_log_bytes) =
+            draw_snapshot_bounds(seed, &mut snapshot_random);
         let count = faults.replicas;
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
@@ -172,6 +204,8 @@ impl World {
             start: Start {
                 members: members.clone(),
                 reads_through_log: faults.reads_through_log,
+                snapshot_journal_bytes,
+                kept_log_bytes,
                 bug,
                 session_expiry_s: match bug {
                     Some(Bug::SessionExpiresEarly) => faults.session_expiry_s / 2_000,
@@ -182,6 +216,7 @@ impl World {
             replicas: members.into_iter().map(SimReplica::new).collect(),
             links: Links::whole(count),
             random,
+            snapshot_random,
             faults,
             epoch,
             bug,
@@ -255,6 +290,8 @@ impl World {
             Event::Tick { replica, life } => self.tick(replica, life),
             Event::Turn { replica, life } => self.turn(replica, life)?,
             Event::Synced { replica, life } => self.synced(replica, life)?,
+            Event::Snapshot { replica, life } => self.snapshot_step(replica, life)?,
+            Event::Transfer { replica, life } => self.transfer(replica, life)?,
             Event::Peer { from, to, message } => self.deliver(from, to, message),
             Event::Request {
                 connection,
@@ -300,7 +337,9 @@ impl World {
         let replica = match event {
             Event::Tick { replica, .. }
             | Event::Turn { replica, .. }
-            | Event::Synced { replica, .. } => *replica,
+            | Event::Synced { replica, .. }
+            | Event::Snapshot { replica, .. }
+            | Event::Transfer { replica, .. } => *replica,
             Event::Peer { to, .. } => *to,
             Event::Request { replica, .. } => *replica,
             _ => return None,
@@ -314,7 +353,7 @@ impl World {
             now: self.clock_of(replica),
             ..self.start.clone()
         };
-        self.replicas[replica].start(&start, &mut self.random)?;
+        self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
         let life = self.replicas[replica].life;
         self.trace(|| format!("r{replica} starts"));
         let first = self.random.between(0, TICK_US);
@@ -374,6 +413,7 @@ impl World {
 
     /// Handles the node's outputs until there are no more.
     fn take_outputs(&mut self, replica: usize) -> Result<(), String> {
+        let life = self.replicas[replica].life;
         loop {
             let Some(process) = &mut self.replicas[replica].process else {
                 return Ok(());
@@ -398,6 +438,23 @@ impl World {
                 .as_mut()
                 .expect("it is running");
             process.hand(output.identity, persist);
+            let (step, trim_below) = spoil_snapshot(self.bug, output.snapshot, output.trim_below);
+            if process.begin_snapshot_step(step, trim_below) {
+                let delay = self.snapshot_random.between(50, 20 * MS);
+                self.schedule(delay, Event::Snapshot { replica, life });
+            }
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
+            for _ in 0..process.begin_transfers(output.transfers) {
+                let delay = self.snapshot_random.between(50, 20 * MS);
+                self.schedule(delay, Event::Transfer { replica, life });
+            }
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
             let mut send = output.send;
             if self.bug == Some(Bug::SentBeforeDurable) {
                 send.extend(output.send_when_durable);
@@ -468,6 +525,34 @@ impl World {
         Ok(())
     }
 
+    fn snapshot_step(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        if let Some(process) = &mut self.replicas[replica].process {
+            let is_durable = process
+                .end_snapshot_step()
+                .map_err(|error| format!("r{replica}: {error}"))?;
+            self.report.snapshots += u64::from(is_durable);
+            self.want_turn(replica);
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        if let Some(process) = &mut self.replicas[replica].process {
+            let has_come = process
+                .end_transfer()
+                .map_err(|error| format!("r{replica}: {error}"))?;
+            self.report.transfers += u64::from(has_come);
+            self.want_turn(replica);
+        }
+        Ok(())
+    }
+
     /// What a replica addresses to itself goes back into it at once; the rest goes through the network.
     fn send_all(&mut self, from: usize, messages: Vec<(ReplicaId, PeerMessage)>) {
         let sender = ReplicaId(from as u8);
@@ -527,6 +612,7 @@ impl World {
             Some(Bug::EchoReused) => self.renew_echo(to, &mut message),
             Some(Bug::AppliesSomethingElse) if to == 0 => change_last_byte(&mut message),
             Some(Bug::PromiseWithoutAccepted) => forget_accepted(&mut message),
+            Some(Bug::PromiseBelowTrimPoint) => hide_what_is_forgotten(&mut message),
             Some(Bug::LowerBallotAccepted) => self.raise_ballot(to, &mut from, &mut message),
             _ => {}
         }
