@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::config::{Config, Member};
 use crate::failing::FailingSettings;
+use crate::settings::GivenSettings;
 
 /// One replica of kvpaxos, a replicated key-value store. Without arguments: a durable store of one replica.
 #[derive(Clone, Debug, Parser)]
@@ -91,6 +92,28 @@ pub struct Arguments {
     #[arg(long, env = "KVPAXOS_VALUE_BYTES_MAX", value_name = "BYTES",
         value_parser = clap::value_parser!(u32).range(1..=VALUE_BYTES_MAX_MAX))]
     pub value_bytes_max: Option<u32>,
+
+    /// How many clients may have a session at once; fixed when the cluster is founded [default: the cluster's, or
+    /// 1000000]
+    #[arg(long, env = "KVPAXOS_SESSIONS_MAX", value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=SESSIONS_MAX_MAX))]
+    pub sessions_max: Option<u32>,
+
+    /// How long an idle client is remembered; fixed when the cluster is founded [default: the cluster's, or 1h]
+    #[arg(long, env = "KVPAXOS_SESSION_EXPIRY", value_name = "TIME", value_parser = parse_seconds)]
+    pub session_expiry: Option<u32>,
+
+    /// Every how many slots the replicas compare their states; fixed when the cluster is founded [default: the
+    /// cluster's, or 1024]
+    #[arg(long, env = "KVPAXOS_HASH_INTERVAL", value_name = "SLOTS",
+        value_parser = clap::value_parser!(u32).range(HASH_INTERVAL_MIN..))]
+    pub hash_interval: Option<u32>,
+
+    /// How many bytes of keys and values are stored at most; fixed when the cluster is founded [default: the
+    /// cluster's, or 4294967296]
+    #[arg(long, env = "KVPAXOS_STORE_BYTES_MAX", value_name = "BYTES",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub store_bytes_max: Option<u64>,
 
     /// How many clients may be connected at once
     #[arg(
@@ -245,7 +268,7 @@ impl Arguments {
             workers: self.workers,
             no_quorum_after: self.no_quorum_after,
             reads_through_log: self.reads == Reads::Log,
-            value_bytes_max: self.value_bytes_max,
+            cluster: self.given_settings(),
             connections_max: self.connections_max as usize,
             failing: self.failing(),
         })
@@ -258,6 +281,16 @@ impl Arguments {
             every: self.fail_every.clone(),
             lasts: self.fail_for.clone(),
         })
+    }
+
+    fn given_settings(&self) -> GivenSettings {
+        GivenSettings {
+            value_bytes_max: self.value_bytes_max,
+            sessions_max: self.sessions_max,
+            session_expiry_s: self.session_expiry,
+            hash_interval: self.hash_interval,
+            store_bytes_max: self.store_bytes_max,
+        }
     }
 
     fn member_list(&self) -> Result<Vec<Member>, ArgumentsError> {
@@ -290,6 +323,12 @@ pub fn is_loopback(address: &str) -> bool {
 /// A value travels in one frame and is written in one journal batch, so it cannot be of any size.
 const VALUE_BYTES_MAX_MAX: i64 = 64 << 20;
 
+/// Some 3 GiB of memory.
+const SESSIONS_MAX_MAX: i64 = 16 << 20;
+
+/// The entry that compares a state is in a slot itself: with an interval of one it would be compared for ever.
+const HASH_INTERVAL_MIN: i64 = 16;
+
 /// What `--udp` says for no datagrams at all.
 const NO_UDP: &str = "none";
 
@@ -314,6 +353,21 @@ fn lone_member() -> Member {
     Member {
         id: ReplicaId(0),
         address: "127.0.0.1:0".to_owned(),
+    }
+}
+
+/// Whole seconds, because the log's time counts in them. A number alone is one of seconds, so that what a refusal prints
+/// can be typed.
+fn parse_seconds(text: &str) -> Result<u32, String> {
+    let seconds = match text.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|error| error.to_string())?
+            .as_secs(),
+    };
+    match u32::try_from(seconds) {
+        Ok(seconds) if seconds > 0 => Ok(seconds),
+        _ => Err("it must be at least a second, and less than a century".to_owned()),
     }
 }
 
@@ -383,6 +437,20 @@ mod tests {
         assert_eq!(config.datagram_address.as_deref(), Some("127.0.0.1:5555"));
         assert_eq!(config.datagram_bytes_max, 1_200);
         assert_eq!(config.no_quorum_after, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn settings_of_the_cluster_are_given_or_not() {
+        assert_eq!(config(&[]).unwrap().cluster, GivenSettings::default());
+        let given = ["--session-expiry", "90m", "--hash-interval", "16"];
+        let cluster = config(&given).unwrap().cluster;
+        assert_eq!(cluster.session_expiry_s, Some(5_400));
+        assert_eq!(cluster.hash_interval, Some(16));
+        let same = config(&["--session-expiry", "5400"]).unwrap().cluster;
+        assert_eq!(same.session_expiry_s, Some(5_400));
+        for (flag, value) in [("--session-expiry", "10ms"), ("--hash-interval", "1")] {
+            assert!(Arguments::try_parse_from(["kvpaxos-server", flag, value]).is_err());
+        }
     }
 
     #[test]

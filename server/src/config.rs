@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use paxos::ReplicaId;
 
+use crate::settings::GivenSettings;
+
 /// Everything that a [`crate::server::Server`] is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -29,8 +31,8 @@ pub struct Config {
     pub no_quorum_after: Duration,
     /// Put GETs through the log instead of confirming leadership for them.
     pub reads_through_log: bool,
-    /// The longest value, in bytes. `None` takes the cluster's own, or the default if it is to be founded.
-    pub value_bytes_max: Option<u32>,
+    /// What belongs to the cluster, as far as this server is told of it.
+    pub cluster: GivenSettings,
     /// How many client connections there may be.
     pub connections_max: usize,
     /// Which agents fail on purpose, if any do.

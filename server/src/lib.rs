@@ -17,6 +17,7 @@ pub mod peer;
 pub mod peers;
 pub mod replica_thread;
 pub mod server;
+pub mod settings;
 pub mod signboard;
 pub mod snapshot;
 pub mod snapshot_thread;

@@ -75,6 +75,7 @@ impl ReplicaThread {
             link_events: Vec::new(),
             stopping: None,
             failing: failing.map(|settings| Failing::new(settings, now)),
+            last_words: None,
             thread: self,
         }
         .run();
@@ -98,6 +99,8 @@ struct Turning {
     answers: Vec<Vec<(ConnectionId, Answer)>>,
     stopping: Option<Stopping>,
     failing: Option<Failing>,
+    /// Why the process is to end when this turn is handed out.
+    last_words: Option<String>,
 }
 
 /// The workers are asked to be quiet, so that no request comes after the node's last word.
@@ -130,6 +133,9 @@ impl Turning {
             self.take_failures();
             self.take_outputs();
             self.hand_out();
+            if let Some(reason) = self.last_words.take() {
+                self.thread.fatal.end(&reason);
+            }
         }
         self.end();
     }
@@ -283,6 +289,11 @@ impl Turning {
 
     /// Files say to which cluster they belong, but not which cluster lives at these addresses: only the peers can tell.
     fn refuse_foreign_files(&self) {
+        if let Some(error) = self.thread.links.other_settings() {
+            self.thread.fatal.end(&format!(
+                "{error}: the settings are fixed when the cluster is founded, so start this replica with the others'"
+            ));
+        }
         if let Some(cluster) = self.thread.links.majority_elsewhere() {
             self.thread.fatal.end(&format!(
                 "the files of this replica belong to another cluster than its peers: a majority of the members is of \
@@ -315,6 +326,7 @@ impl Turning {
             send,
             send_when_durable,
             answers,
+            stop,
             snapshot,
             transfers,
             trim_below,
@@ -336,6 +348,7 @@ impl Turning {
         for (connection, answer) in answers {
             self.answers[usize::from(connection.worker)].push((connection, answer));
         }
+        self.last_words = self.last_words.take().or(stop);
         let jobs = snapshot.map(SnapshotJob::Take).into_iter();
         for job in jobs.chain(transfers.into_iter().map(SnapshotJob::Transfer)) {
             if self.thread.snapshots.send(job).is_err() {

@@ -25,6 +25,7 @@ use crate::mailbox::{Mailbox, mailbox};
 use crate::node::{Node, NodeSettings, Recovery};
 use crate::peers::{Links, LinksSettings};
 use crate::replica_thread::ReplicaThread;
+use crate::settings::SettingError;
 use crate::snapshot::{self, Kept, Loaded, SnapshotError};
 use crate::snapshot_thread::SnapshotThread;
 use crate::ticker::TICK;
@@ -86,16 +87,9 @@ pub enum ServerError {
         /// Why.
         source: SnapshotError,
     },
-    /// The cluster was founded with another limit for values.
-    #[error(
-        "--value-bytes-max {given} differs from {founded}, with which this cluster was founded; it cannot change"
-    )]
-    ValueBytes {
-        /// What this start says.
-        given: u32,
-        /// What the founding said.
-        founded: u32,
-    },
+    /// The cluster was founded with other settings.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The system has no thread or descriptor left.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -315,20 +309,13 @@ fn cluster_settings(
     config: &Config,
     founding: Option<&FoundingRecord>,
 ) -> Result<ClusterSettings, ServerError> {
-    let mut settings = founding
-        .map(|founding| founding.settings)
-        .unwrap_or_default();
-    let Some(given) = config.value_bytes_max else {
-        return Ok(settings);
-    };
-    if founding.is_some() && settings.value_bytes_max != given {
-        return Err(ServerError::ValueBytes {
-            given,
-            founded: settings.value_bytes_max,
-        });
+    match founding {
+        Some(founding) => {
+            config.cluster.check(&founding.settings)?;
+            Ok(founding.settings)
+        }
+        None => Ok(config.cluster.for_founding()),
     }
-    settings.value_bytes_max = given;
-    Ok(settings)
 }
 
 fn make_links(

@@ -10,16 +10,19 @@ use super::{Node, Phase, Recovery, State};
 use crate::identity::ClusterSettings;
 
 impl Node {
-    /// An agent ends. `false`, and nothing happens, while this replica takes no part, stops, or another agent is away.
+    /// An agent ends. `false`, and nothing happens, while this replica takes no part, stops, or another agent is away; nor
+    /// does a learner end that is being given a snapshot: its successor would come back with what the disk held before.
     pub fn fail_agent(&mut self, agent: Agent) -> bool {
         let Phase::Running(replica) = &mut self.phase else {
             return false;
         };
-        if replica.away().is_some() || self.stopping.is_some() {
+        let is_receiving = agent == Agent::Learner && self.transfers.is_receiving();
+        if replica.away().is_some() || self.stopping.is_some() || is_receiving {
             return false;
         }
         replica.fail(agent);
         if agent == Agent::Learner {
+            self.give_up_snapshot();
             self.state = State::new(self.cluster_settings());
         }
         warn!("{}: the {} failed", self.settings.replica, name(agent));

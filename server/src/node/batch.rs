@@ -5,12 +5,14 @@
 //! item: 1 | nonce u64                        open a session
 //!       2 | the write as a client sends it   (see `common`)
 //!       3 | replica u8 | ticket u64          a read, where `--reads log` puts reads through the log
+//!       4 | slot u64 | agreed u8 | hash u128  the state hash after the slots below it that a majority noted; none if
+//!                                            `agreed` is 0 and so is the hash
 //! ```
 //! The log holds requests, never results. A follower forwards items in the same bytes.
 
 use std::cmp::Reverse;
 
-use common::wire::{FieldReader, put_u64};
+use common::wire::{FieldReader, put_u64, put_u128};
 use common::{DecodeError, Write, WriteRef};
 
 /// One request in the log.
@@ -19,6 +21,7 @@ pub(crate) enum Item<'a> {
     OpenSession { nonce: u64 },
     Write(WriteRef<'a>),
     Read { replica: u8, ticket: u64 },
+    Hash { slot: u64, agreed: Option<u128> },
 }
 
 /// Appends an item that opens a session.
@@ -40,11 +43,20 @@ pub(crate) fn put_read(out: &mut Vec<u8>, replica: u8, ticket: u64) {
     put_u64(out, ticket);
 }
 
+/// Appends an item that says which state hash a majority noted, if any.
+pub(crate) fn put_hash(out: &mut Vec<u8>, slot: u64, agreed: Option<u128>) {
+    out.push(HASH);
+    put_u64(out, slot);
+    out.push(agreed.is_some().into());
+    put_u128(out, agreed.unwrap_or_default());
+}
+
 /// The write that an item is, if it is one.
 pub(crate) fn write_of(item: &[u8]) -> Option<WriteRef<'_>> {
     match Items::new(item).next() {
         Some(Ok(Item::Write(write))) => Some(write),
-        Some(Ok(Item::OpenSession { .. } | Item::Read { .. }) | Err(_)) | None => None,
+        Some(Ok(Item::OpenSession { .. } | Item::Read { .. } | Item::Hash { .. }) | Err(_))
+        | None => None,
     }
 }
 
@@ -112,11 +124,20 @@ impl<'a> Items<'a> {
                 replica: fields.u8("replica")?,
                 ticket: fields.u64("ticket")?,
             },
+            HASH => {
+                let slot = fields.u64("slot")?;
+                let is_agreed = fields.bool("agreed")?;
+                let hash = fields.u128("state hash")?;
+                Item::Hash {
+                    slot,
+                    agreed: is_agreed.then_some(hash),
+                }
+            }
             found => {
                 return Err(DecodeError::UnknownValue {
                     field: "item kind",
                     value: found.into(),
-                    allowed: "1 to 3",
+                    allowed: "1 to 4",
                 });
             }
         };
@@ -145,6 +166,7 @@ const VERSION: u8 = 1;
 const OPEN_SESSION: u8 = 1;
 const WRITE: u8 = 2;
 const READ: u8 = 3;
+const HASH: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -170,6 +192,8 @@ mod tests {
         };
         put_write(&mut batch, &write);
         put_read(&mut batch, 4, 9);
+        put_hash(&mut batch, 64, Some(1 << 100));
+        put_hash(&mut batch, 65, None);
         batch
     }
 
@@ -189,7 +213,11 @@ mod tests {
                 ticket: 9
             }
         );
-        assert_eq!(items.len(), 3);
+        let agreed = Some(1 << 100);
+        assert_eq!(items[3], Item::Hash { slot: 64, agreed });
+        let agreed = None;
+        assert_eq!(items[4], Item::Hash { slot: 65, agreed });
+        assert_eq!(items.len(), 5);
     }
 
     #[test]
@@ -198,7 +226,8 @@ mod tests {
         for length in 0..batch.len() {
             let whole =
                 open(&batch[..length]).is_ok_and(|(_, mut items)| items.all(|item| item.is_ok()));
-            let between = [9, 18, batch.len() - 10].contains(&length);
+            let end = batch.len();
+            let between = [9, 18, end - 62, end - 52, end - 26].contains(&length);
             assert_eq!(whole, between, "cut at {length}");
         }
     }

@@ -120,6 +120,7 @@ impl Founding {
             }
             PeerMessage::Agreement(_)
             | PeerMessage::Forward { .. }
+            | PeerMessage::HashReport { .. }
             | PeerMessage::SnapshotRequest { .. }
             | PeerMessage::SnapshotPiece { .. }
             | PeerMessage::SnapshotPending
@@ -239,6 +240,7 @@ pub(crate) fn answer_unfounded(
         PeerMessage::Founded { .. }
         | PeerMessage::Agreement(_)
         | PeerMessage::Forward { .. }
+        | PeerMessage::HashReport { .. }
         | PeerMessage::SnapshotRequest { .. }
         | PeerMessage::SnapshotPiece { .. }
         | PeerMessage::SnapshotPending

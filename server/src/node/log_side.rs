@@ -63,6 +63,8 @@ impl Node {
             self.held.hand_over_again();
             self.forwarded.clear();
             self.forwarded_bytes = 0;
+            self.forget_hash_reports();
+            self.report_hash();
             self.rejoins.forget_proposals();
         }
         match under.0 {
@@ -79,6 +81,7 @@ impl Node {
     /// same, or sessions would be kept for ever.
     fn propose_held(&mut self) {
         self.propose_log_time();
+        self.propose_hash();
         while self.held.has_outgoing() || !self.forwarded.is_empty() {
             let Phase::Running(replica) = &self.phase else {
                 return;
@@ -114,7 +117,7 @@ impl Node {
         }
     }
 
-    fn propose(&mut self, bytes: Vec<u8>) {
+    pub(super) fn propose(&mut self, bytes: Vec<u8>) {
         if let Phase::Running(replica) = &mut self.phase {
             replica
                 .propose(Command::Opaque(bytes.into()))
@@ -134,7 +137,7 @@ impl Node {
     }
 
     /// The log time to write on a batch: what was last applied or stamped, and the ticks since (RULES R13).
-    fn stamp(&mut self) -> u64 {
+    pub(super) fn stamp(&mut self) -> u64 {
         let (tick, log_time_ms) = self.stamped;
         let passed_ms = ((self.now - tick) * TICK_MS).min(STAMP_STEP_MS_MAX);
         self.stamped = (
@@ -189,6 +192,9 @@ impl Node {
         self.state
             .apply(slot, command, |effect| effects.push(effect));
         self.applied_tick = self.now;
+        if self.state.noted_hash().0 == slot.next() {
+            self.report_hash();
+        }
         self.log_rejoin(slot, command);
         if self.state.log_time_ms() > self.stamped.1 {
             self.stamped = (self.now, self.state.log_time_ms());

@@ -17,6 +17,7 @@ mod rejoin;
 mod sessions;
 mod snapshots;
 pub(crate) mod state;
+mod state_hashes;
 mod stopping;
 mod store;
 mod transfer;
@@ -40,6 +41,7 @@ use self::rejoin::Rejoins;
 use self::snapshots::Snapshots;
 pub use self::snapshots::{SnapshotProgress, SnapshotStep};
 use self::state::State;
+use self::state_hashes::HashReports;
 use self::stopping::Stopping;
 use self::transfer::Transfers;
 pub use self::transfer::{TransferProgress, TransferStep};
@@ -94,6 +96,7 @@ pub struct Node {
     /// What followers forwarded and this replica, leading, has not proposed yet.
     forwarded: VecDeque<Vec<u8>>,
     forwarded_bytes: usize,
+    hash_reports: HashReports,
     /// The leader and ballot under which requests were last handed over.
     handed_under: (Option<ReplicaId>, paxos::Ballot),
     /// The tick of the last apply, and the log time then known or stamped: what a new stamp goes on from (RULES R13).
@@ -136,6 +139,9 @@ pub struct NodeOutput {
     pub send_when_durable: Vec<(ReplicaId, PeerMessage)>,
     /// To be sent to clients.
     pub answers: Vec<(ConnectionId, Answer)>,
+    /// When all of the above is handled, the process is to end, for the reason given: its state is not that of the others
+    /// (RULES R21).
+    pub stop: Option<String>,
     /// To be done for the snapshot that is being taken, off the thread that calls the node; what became of it goes back
     /// into [`Node::snapshot_progress`].
     pub snapshot: Option<SnapshotStep>,
@@ -155,6 +161,7 @@ impl NodeOutput {
             && self.send.is_empty()
             && self.send_when_durable.is_empty()
             && self.answers.is_empty()
+            && self.stop.is_none()
             && self.snapshot.is_none()
             && self.transfers.is_empty()
             && self.trim_below.is_none()
@@ -196,6 +203,7 @@ impl Node {
             rejoins: Rejoins::new(settings.birth.rotate_left(32), None),
             forwarded: VecDeque::new(),
             forwarded_bytes: 0,
+            hash_reports: HashReports::default(),
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
@@ -254,6 +262,7 @@ impl Node {
                     message,
                 }),
                 PeerMessage::Forward { requests } => self.take_forwarded(from, requests),
+                PeerMessage::HashReport { slot, hash } => self.take_hash_report(from, slot, hash),
                 PeerMessage::SnapshotRequest {
                     from_slot,
                     slot,
@@ -301,6 +310,7 @@ impl Node {
             }
             Phase::Running(replica) => replica.tick(),
         }
+        self.tick_hashes();
         self.tick_rejoin();
         self.tick_clients();
         self.tick_snapshots();
@@ -367,6 +377,7 @@ impl Node {
         self.ask_reads();
         self.hand_over();
         self.run_agreement();
+        self.stop_if_state_differs();
         self.continue_snapshot();
         std::mem::take(&mut self.out)
     }

@@ -248,6 +248,9 @@ impl Node {
     /// Begins a snapshot if one is due. One that a peer is receiving is not lost for another, unless the log in memory
     /// has grown too long meanwhile.
     pub(super) fn tick_snapshots(&mut self) {
+        if self.learns_not() {
+            return;
+        }
         let is_idle = self.now >= self.applied_tick + IDLE_TICKS;
         let applied = self.state.applied();
         let state_bytes = self.state.image_bytes();
@@ -281,7 +284,7 @@ impl Node {
     }
 
     fn begin_taking(&mut self) -> Option<Slot> {
-        if self.transfers.is_finishing() {
+        if self.transfers.is_finishing() || self.learns_not() {
             return None;
         }
         let (head, state_hash) = self.begin_snapshot()?;

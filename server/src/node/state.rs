@@ -11,6 +11,7 @@ use super::batch::{self, Item};
 use super::hash::digest;
 use super::image::{Part, Piece, PieceKind, SnapshotHead};
 use super::sessions::{Ran, Sessions, Verdict, WriteName};
+use super::state_hashes::Checks;
 use super::store::Store;
 use crate::identity::ClusterSettings;
 
@@ -28,6 +29,8 @@ pub(crate) struct State {
     applied: Slot,
     /// The last slot that is a multiple of the hash interval, and the hash of the state there.
     noted: (Slot, u128),
+    /// What was noted lately, held against what the log says. Each replica's own, and no part of the state.
+    pub(crate) checks: Checks,
     /// How far the snapshot that is being taken has come.
     taking: Option<Taking>,
 }
@@ -77,6 +80,7 @@ impl State {
             log_time_ms: 0,
             applied: Slot(0),
             noted: (Slot(0), 0),
+            checks: Checks::default(),
             taking: None,
         }
     }
@@ -91,6 +95,7 @@ impl State {
             log_time_ms: head.log_time_ms,
             applied: head.slot,
             noted: head.noted,
+            checks: Checks::default(),
             taking: None,
         }
     }
@@ -222,7 +227,9 @@ impl State {
                 .expire(self.log_time_s(), self.settings.session_expiry_s);
             for item in items {
                 let item = item.unwrap_or_else(|error| panic!("an item in slot {slot} {error}"));
-                effect(self.apply_item(&item));
+                if let Some(came_to) = self.apply_item(&item) {
+                    effect(came_to);
+                }
             }
         }
         self.applied = slot.next();
@@ -232,11 +239,12 @@ impl State {
             .is_multiple_of(u64::from(self.settings.hash_interval))
         {
             self.noted = (self.applied, self.hash());
+            self.checks.note(self.noted.0, self.noted.1);
         }
     }
 
-    fn apply_item(&mut self, item: &Item<'_>) -> Effect {
-        match item {
+    fn apply_item(&mut self, item: &Item<'_>) -> Option<Effect> {
+        Some(match item {
             Item::OpenSession { nonce } => Effect::SessionOpened {
                 nonce: *nonce,
                 outcome: self.open_session(*nonce),
@@ -250,7 +258,11 @@ impl State {
                 replica: *replica,
                 ticket: *ticket,
             },
-        }
+            Item::Hash { slot, agreed } => {
+                self.checks.check(Slot(*slot), *agreed);
+                return None;
+            }
+        })
     }
 
     /// At the limit only a session that is idle for long makes room (RULES R24).

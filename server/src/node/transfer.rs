@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use log::{info, warn};
-use paxos::{ReplicaId, Slot, SnapshotWanted};
+use paxos::{Agent, ReplicaId, Slot, SnapshotWanted};
 
 use super::held::RequestKey;
 use super::state::refusal_or_answer;
@@ -136,6 +136,11 @@ impl Transfers {
         receiving.is_some_and(|receiving| receiving.stage == Stage::Finishing)
     }
 
+    /// Whether a snapshot is on its way to this replica.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.receiving.is_some()
+    }
+
     /// Whether a peer is being sent the snapshot of `slot`.
     pub(super) fn sends(&self, slot: Slot) -> bool {
         self.sending.values().any(|sending| sending.slot == slot)
@@ -186,6 +191,9 @@ impl Node {
         };
         self.transfers.end_silent(self.now);
         replica.hold_log(self.transfers.held_from());
+        if replica.away() == Some(Agent::Learner) {
+            return;
+        }
         let wanted = replica.snapshot_wanted();
         match (&mut self.transfers.receiving, wanted) {
             (None, Some(wanted)) if self.now >= self.transfers.retry_tick => {

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! slot, min, nonce, sending, incarnation, ..._watermark   u64          replica   u8
+//! hash       u128
 //! ballot     round:u64 replica:u8 birth:u64              a leader that may be unknown   0 | 1 replica:u8
 //! command    0 a no-op | 1 replica:u8 incarnation:u64 a rejoin | 2 length:u32 and so many bytes
 //! a list     count:u32 and so many items                 accepted item   slot ballot command
@@ -86,6 +87,11 @@ pub fn append_peer_frame(out: &mut Vec<u8>, rests_on: u64, message: &PeerMessage
             put_head(out, FOUNDED, rests_on);
             nonce.put(out);
             record.put(out);
+        }
+        PeerMessage::HashReport { slot, hash } => {
+            put_head(out, HASH_REPORT, rests_on);
+            slot.put(out);
+            hash.put(out);
         }
         PeerMessage::SnapshotRequest {
             from_slot,
@@ -212,6 +218,7 @@ const FORWARD: u8 = 0x60;
 const FOUNDING_QUERY: u8 = 0x61;
 const FOUNDING_REPLY: u8 = 0x62;
 const FOUNDED: u8 = 0x63;
+const HASH_REPORT: u8 = 0x6b;
 const SNAPSHOT_REQUEST: u8 = 0x64;
 const SNAPSHOT_PIECE: u8 = 0x65;
 const SNAPSHOT_PENDING: u8 = 0x66;
@@ -285,6 +292,10 @@ fn take_message(kind: u8, fields: &mut FieldReader<'_>) -> Result<PeerMessage, D
         FOUNDED => PeerMessage::Founded {
             nonce: Field::take(fields, "nonce")?,
             record: Field::take(fields, "record")?,
+        },
+        HASH_REPORT => PeerMessage::HashReport {
+            slot: Field::take(fields, "slot")?,
+            hash: Field::take(fields, "hash")?,
         },
         SNAPSHOT_REQUEST => PeerMessage::SnapshotRequest {
             from_slot: Field::take(fields, "from_slot")?,

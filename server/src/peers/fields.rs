@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use common::DecodeError;
-use common::wire::{FieldReader, put_long_bytes, put_optional_u8, put_u32, put_u64};
+use common::wire::{FieldReader, put_long_bytes, put_optional_u8, put_u32, put_u64, put_u128};
 use paxos::{AcceptedCommand, Ballot, Command, Incarnation, ReplicaId, Slot, SlotRange};
 
 use crate::identity::{ClusterSettings, FoundingRecord};
@@ -57,6 +57,16 @@ impl Field for u64 {
 
     fn take(fields: &mut FieldReader<'_>, name: &'static str) -> Result<Self, DecodeError> {
         fields.u64(name)
+    }
+}
+
+impl Field for u128 {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_u128(out, *self);
+    }
+
+    fn take(fields: &mut FieldReader<'_>, name: &'static str) -> Result<Self, DecodeError> {
+        fields.u128(name)
     }
 }
 

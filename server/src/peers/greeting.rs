@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::fields::Field;
 use crate::identity::ClusterSettings;
+use crate::settings::differences;
 
 /// The version of the protocol between replicas described by this module and the codec.
 pub const PEER_VERSION: u16 = 1;
@@ -85,7 +86,7 @@ pub enum GreetingError {
         dialed: ReplicaId,
     },
     /// It would apply commands differently.
-    #[error("{replica} was started with other cluster settings: {found:?}, here {own:?}")]
+    #[error("{replica} was started with other settings of the cluster: {}", differences(.found, .own))]
     Settings {
         /// Who it is.
         replica: ReplicaId,

@@ -84,6 +84,8 @@ struct Peer {
     highest_serial: (Incarnation, u64),
     /// The other cluster that it named when it was last dialed, if it did.
     elsewhere: Option<u64>,
+    /// What it said at its own address that shows this replica to have been started with the wrong settings.
+    other_settings: Option<GreetingError>,
 }
 
 impl Links {
@@ -113,6 +115,7 @@ impl Links {
                 link: None,
                 highest_serial: Default::default(),
                 elsewhere: None,
+                other_settings: None,
             };
             peers.insert(member.id, peer);
         }
@@ -378,6 +381,16 @@ impl Links {
         })
     }
 
+    /// Why this replica is not fit for the cluster that it would belong to: it was started with other settings than the
+    /// cluster was founded with, or than the member with the lowest id, which founds it. As above, only what was heard at
+    /// the members' own addresses counts.
+    #[must_use]
+    pub fn other_settings(&self) -> Option<&GreetingError> {
+        self.peers
+            .values()
+            .find_map(|peer| peer.other_settings.as_ref())
+    }
+
     fn note_serial(&mut self, peer: ReplicaId, serial: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.highest_serial.1 = peer.highest_serial.1.max(serial);
@@ -402,14 +415,22 @@ impl Links {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Err(GreetingError::UnknownReplica { replica: id }.into());
         };
+        let founds = self
+            .settings
+            .members
+            .first()
+            .is_some_and(|first| first.id == id);
         let checked = own.check(greeting);
+        let differs = matches!(&checked, Err(GreetingError::Settings { .. }));
         let elsewhere = match &checked {
             Err(GreetingError::Cluster { found, .. }) => Some(*found),
             _ => None,
         };
         if connection.dialed.is_some() {
             peer.elsewhere = elsewhere;
-        } else if elsewhere.is_some() {
+            let is_unfit = differs && own.cluster == 0 && (greeting.cluster != 0 || founds);
+            peer.other_settings = checked.clone().err().filter(|_| is_unfit);
+        } else if elsewhere.is_some() || differs {
             // Who dialed may be the one in the wrong place, and can only learn it from the answer.
             connection.greet(&own);
             connection.flush()?;

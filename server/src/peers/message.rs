@@ -1,4 +1,5 @@
-//! What one replica's server says to another's: agreement, forwarded requests, the founding, snapshots, and rejoins.
+//! What one replica's server says to another's: agreement, forwarded requests, the founding, snapshots, rejoins, and
+//! state hashes.
 
 use paxos::{Incarnation, Message, Slot};
 
@@ -34,6 +35,14 @@ pub enum PeerMessage {
         nonce: u64,
         /// The founding record.
         record: FoundingRecord,
+    },
+    /// From a replica to the leader: the hash of its state. It comes again until the log has the hash of that slot or a
+    /// later one (RULES R21).
+    HashReport {
+        /// After every slot below this one.
+        slot: Slot,
+        /// The hash.
+        hash: u128,
     },
     /// From a replica that lacks what its peers have forgotten: the next piece of a snapshot.
     SnapshotRequest {

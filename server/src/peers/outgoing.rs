@@ -47,6 +47,7 @@ impl Urgency {
             | PeerMessage::FoundingReply { .. }
             | PeerMessage::Founded { .. }
             | PeerMessage::SnapshotPiece { .. }
+            | PeerMessage::HashReport { .. }
             | PeerMessage::RejoinRequest { .. }
             | PeerMessage::RejoinQuery { .. } => return Self::Bulk,
         };

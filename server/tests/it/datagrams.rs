@@ -8,6 +8,7 @@ use kvpaxos_server::config::{Config, Member};
 use kvpaxos_server::health::ask_status;
 use kvpaxos_server::journal_thread::Fatal;
 use kvpaxos_server::server::{Listeners, Server};
+use kvpaxos_server::settings::GivenSettings;
 use paxos::ReplicaId;
 use tempfile::TempDir;
 
@@ -38,7 +39,7 @@ impl Lone {
             workers: 2,
             no_quorum_after: Duration::from_millis(500),
             reads_through_log: false,
-            value_bytes_max: None,
+            cluster: GivenSettings::default(),
             connections_max: 100,
             failing: None,
         };

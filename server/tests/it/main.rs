@@ -49,6 +49,8 @@ mod library_group;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod node_hashes;
+#[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
 mod peers_codec;
@@ -66,6 +68,8 @@ mod raw_datagrams;
 mod real_disk;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::node::{ConnectionId, Node, NodeSettings, Recovery};
 use kvpaxos_server::peers::{PeerMessage, append_peer_frame, peer_frame_bytes_max};
-use paxos::{Incarnation, Message, ReplicaId};
+use paxos::{Command, Incarnation, Message, ReplicaId};
 
 /// Nodes whose disks and network do at once what they are told.
 pub(crate) struct Cluster {
@@ -13,6 +13,10 @@ pub(crate) struct Cluster {
     /// How many records the nodes gave to their journals.
     pub(crate) records: usize,
     longest_frame_bytes: usize,
+    /// Replicas for which the last byte of what they are to accept is changed on the way: their state goes wrong.
+    pub(crate) misled: Vec<(usize, u8)>,
+    /// Which of them stopped, and why.
+    pub(crate) stops: Vec<(usize, String)>,
 }
 
 impl Cluster {
@@ -44,6 +48,8 @@ impl Cluster {
             answers: Vec::new(),
             records: 0,
             longest_frame_bytes: 0,
+            misled: Vec::new(),
+            stops: Vec::new(),
         };
         if founded {
             for _ in 0..200 {
@@ -55,7 +61,15 @@ impl Cluster {
     }
 
     pub(crate) fn leader(&self) -> usize {
-        usize::from(self.nodes[0].leader().expect("somebody leads").0)
+        self.find_leader().expect("somebody leads")
+    }
+
+    /// Whoever believes that it leads.
+    pub(crate) fn find_leader(&self) -> Option<usize> {
+        self.nodes
+            .iter()
+            .zip(0..)
+            .position(|(node, place)| node.leader() == Some(ReplicaId(place)))
     }
 
     pub(crate) fn tick(&mut self) {
@@ -77,11 +91,26 @@ impl Cluster {
         self.records += output.persist.map_or(0, |persist| persist.records.len());
         self.answers
             .extend(output.answers.into_iter().map(|(_, answer)| answer));
-        for (to, message) in output.send.into_iter().chain(output.send_when_durable) {
+        self.stops.extend(output.stop.map(|why| (place, why)));
+        for (to, mut message) in output.send.into_iter().chain(output.send_when_durable) {
             self.note_frame(&message);
+            self.mislead(usize::from(to.0), &mut message);
             self.nodes[usize::from(to.0)].peer(ReplicaId(place as u8), message);
         }
         is_some
+    }
+
+    fn mislead(&self, to: usize, message: &mut PeerMessage) {
+        if let Some((_, byte)) = self.misled.iter().find(|(misled, _)| *misled == to)
+            && let PeerMessage::Agreement(Message::Accept { command, .. }) = message
+            && let Command::Opaque(bytes) = command
+            && bytes.ends_with(b"v")
+        {
+            let mut wrong = bytes.to_vec();
+            wrong.pop();
+            wrong.push(*byte);
+            *command = Command::Opaque(wrong.into());
+        }
     }
 
     fn note_frame(&mut self, message: &PeerMessage) {
@@ -115,7 +144,7 @@ impl Cluster {
     }
 }
 
-fn connection(serial: u64) -> ConnectionId {
+pub(crate) fn connection(serial: u64) -> ConnectionId {
     ConnectionId { worker: 0, serial }
 }
 

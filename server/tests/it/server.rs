@@ -9,6 +9,7 @@ use kvpaxos_server::config::{Config, Member};
 use kvpaxos_server::health::ask_status;
 use kvpaxos_server::journal_thread::Fatal;
 use kvpaxos_server::server::{Listeners, Server};
+use kvpaxos_server::settings::GivenSettings;
 use paxos::ReplicaId;
 use tempfile::TempDir;
 
@@ -57,7 +58,7 @@ impl Cluster {
             workers: 2,
             no_quorum_after: Duration::from_millis(500),
             reads_through_log: false,
-            value_bytes_max: None,
+            cluster: GivenSettings::default(),
             connections_max: 1_000,
             failing: None,
         }
@@ -331,11 +332,17 @@ fn a_start_that_cannot_be_right_is_refused_in_a_sentence() {
     assert!(said.contains("cannot listen at"), "{said}");
     cluster.stop_replica(0);
     let other_limit = Config {
-        value_bytes_max: Some(77),
+        cluster: GivenSettings {
+            value_bytes_max: Some(77),
+            ..GivenSettings::default()
+        },
         ..config.clone()
     };
     let said = refusal_after_stop(&other_limit);
-    assert!(said.contains("77 differs from 8388608"), "{said}");
+    assert!(
+        said.contains("--value-bytes-max 77 differs from 8388608"),
+        "{said}"
+    );
     let mut other_replica = config.clone();
     other_replica.replica = ReplicaId(1);
     other_replica.members[0].id = ReplicaId(1);

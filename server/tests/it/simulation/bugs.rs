@@ -38,6 +38,12 @@ pub(super) enum Bug {
     ReadOvertakesWrite,
     /// A retry is a new request.
     RetryIsNew,
+    /// One replica applies something else than the others.
+    AppliesSomethingElse,
+    /// Log time follows a clock wherever it jumps (RULES R13).
+    LogTimeFromClock,
+    /// Sessions are forgotten after a fraction of what was promised.
+    SessionExpiresEarly,
     /// A snapshot does not hold the sessions.
     SessionsMissingFromSnapshot,
     /// A promise does not say what its acceptor has forgotten (RULES R5).
@@ -50,7 +56,7 @@ pub(super) enum Bug {
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 19] = [
+    pub(super) const ALL: [(Self, u64); 22] = [
         (Self::SentBeforeDurable, 22),
         (Self::BallotReused, 485),
         (Self::PromiseNotPersisted, 327),
@@ -66,11 +72,22 @@ impl Bug {
         (Self::WritesUnordered, 2),
         (Self::ReadOvertakesWrite, 1),
         (Self::RetryIsNew, 1),
+        (Self::AppliesSomethingElse, 1),
+        (Self::LogTimeFromClock, 1),
+        (Self::SessionExpiresEarly, 1),
         (Self::SessionsMissingFromSnapshot, 2),
         (Self::PromiseBelowTrimPoint, 136),
         (Self::ForgetBeforeDurable, 4),
         (Self::BlankVotes, 34),
     ];
+
+    /// What the error must say, where one rule is to find the bug and no other may.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::AppliesSomethingElse => "and a majority has",
+            _ => "",
+        }
+    }
 }
 
 /// What a replica's snapshots come to under a bug of theirs: the next step, and what the journal may give up.

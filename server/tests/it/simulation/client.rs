@@ -31,6 +31,16 @@ pub(super) struct SimClient {
     attempt_until: u64,
     session: Option<SessionId>,
     opening: Option<(u64, u64)>,
+    /// The cluster keeps a session for so long, and this one was asked to be used or opened then at the earliest: when
+    /// the last answered request of it was first sent.
+    session_expiry_us: u64,
+    session_used: u64,
+    opening_since: u64,
+    /// It opens another session when one was idle for half its expiry, as the library does.
+    is_careful: bool,
+    /// How often it rests, and until when it does.
+    naps: u64,
+    naps_until: u64,
     next_sequence: u64,
     next_tag: u64,
     outstanding: Vec<Outstanding>,
@@ -46,6 +56,8 @@ struct Outstanding {
     /// 0 for a read.
     sequence: u64,
     called: u64,
+    /// When it was first sent.
+    sent: u64,
     sent_once: bool,
 }
 
@@ -79,12 +91,24 @@ impl SimClient {
             attempt_until: 0,
             session: None,
             opening: None,
+            session_expiry_us: u64::from(faults.session_expiry_s) * 1_000 * MS,
+            session_used: 0,
+            opening_since: 0,
+            is_careful: id.is_multiple_of(2),
+            naps: faults.naps,
+            naps_until: 0,
             next_sequence: 1,
             next_tag: 1,
             outstanding: Vec::new(),
             history: Vec::new(),
             done: 0,
         }
+    }
+
+    /// It rests no more.
+    pub(super) fn wake_up(&mut self) {
+        self.naps = 0;
+        self.naps_until = 0;
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -99,6 +123,12 @@ impl SimClient {
     /// calls and returns of all clients.
     pub(super) fn wake(&mut self, now: u64, stamp: &mut u64, bug: Option<Bug>) -> Vec<Sent> {
         let mut sent = Vec::new();
+        if self.random.chance(self.naps) {
+            self.naps_until = now + self.random.between(MS, 5_000 * MS);
+        }
+        if now < self.naps_until {
+            return sent;
+        }
         let waits = self.opening.is_some() || !self.outstanding.is_empty();
         if waits && now >= self.attempt_until {
             if self.random.chance(40) {
@@ -106,9 +136,14 @@ impl SimClient {
             }
             self.move_on(now, bug, &mut sent);
         }
+        let idle_us = now - self.session_used;
+        if self.is_careful && self.outstanding.is_empty() && 2 * idle_us > self.session_expiry_us {
+            self.session = None;
+        }
         if self.session.is_none() {
             if self.opening.is_none() && !self.is_finished() {
                 let nonce = self.random.draw();
+                self.opening_since = now;
                 self.open(nonce, now, &mut sent);
             }
             return sent;
@@ -146,6 +181,7 @@ impl SimClient {
                 match &answer.outcome {
                     Outcome::SessionOpened { session } if session.nonce == nonce => {
                         self.session = Some(*session);
+                        self.session_used = self.opening_since;
                         self.opening = None;
                     }
                     _ => self.attempt_until = now + 30 * MS,
@@ -169,10 +205,14 @@ impl SimClient {
                     self.attempt_until = self.attempt_until.min(now + 30 * MS);
                     Ok(())
                 }
+                Refusal::SessionExpired => self.expire(now),
                 other => Err(format!("client {} was refused: {other:?}", self.id)),
             };
         }
         let call = self.outstanding.remove(place);
+        if call.sequence > 0 {
+            self.session_used = self.session_used.max(call.sent);
+        }
         *stamp += 1;
         self.attempt_until = now + self.attempt_us;
         self.record(call, &answer.outcome, *stamp)
@@ -255,6 +295,7 @@ impl SimClient {
             kind,
             sequence,
             called: *stamp,
+            sent: now,
             sent_once: true,
         };
         self.outstanding.push(call);
@@ -340,6 +381,11 @@ impl SimClient {
             return;
         }
         let call = self.outstanding.remove(0);
+        self.record_unknown(call);
+    }
+
+    /// Nobody knows whether a write has run that was asked for and not answered; a read changed nothing.
+    fn record_unknown(&mut self, call: Outstanding) {
         if call.sequence > 0 {
             let operation = Operation {
                 client: self.id,
@@ -350,6 +396,24 @@ impl SimClient {
             };
             self.history.push((call.key, operation));
         }
+    }
+
+    /// The cluster forgot the session, and must have had reason to: clocks that jump and ticks that are made up may have
+    /// moved log time by a little, and not by half of the expiry. Of its writes an earlier copy may have run, so none is
+    /// asked for again (RULES R15).
+    fn expire(&mut self, now: u64) -> Result<(), String> {
+        let idle_us = now - self.session_used;
+        if 2 * idle_us < self.session_expiry_us {
+            return Err(format!(
+                "client {}: its session expired after {idle_us} us",
+                self.id
+            ));
+        }
+        self.session = None;
+        for call in std::mem::take(&mut self.outstanding) {
+            self.record_unknown(call);
+        }
+        Ok(())
     }
 
     /// What is still outstanding when the run ends, for the message.

@@ -42,6 +42,12 @@ pub(super) struct Faults {
     pub(super) power_cuts: bool,
     pub(super) pauses: bool,
     pub(super) partitions: bool,
+    /// Clocks that jump forward, per tick of a replica.
+    pub(super) clock_jumps: u64,
+    /// After how many seconds of log time a session is forgotten.
+    pub(super) session_expiry_s: u32,
+    /// Clients that rest for longer than that, per turn of a client.
+    pub(super) naps: u64,
 }
 
 impl Faults {
@@ -82,6 +88,9 @@ impl Faults {
             power_cuts: random.chance(500),
             pauses: random.chance(400),
             partitions: random.chance(600),
+            clock_jumps: random.pick(&[0, 0, 2]),
+            session_expiry_s: random.pick(&[3_600, 2]),
+            naps: random.pick(&[0, 5]),
         }
     }
 
@@ -95,6 +104,7 @@ impl Faults {
         self.copied = 0;
         self.slow_sync = 0;
         self.sync_us_max = self.sync_us_max.min(5 * MS);
+        self.clock_jumps = 0;
     }
 }
 

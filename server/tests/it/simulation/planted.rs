@@ -3,16 +3,18 @@
 use super::bugs::Bug;
 use super::run;
 
-/// The seeds within which each bug must be found.
-const SEEDS: std::ops::Range<u64> = 1..501;
+/// The seeds within which each bug must be found: most are in the first ten. A ballot that is used again takes a crash
+/// at one moment, and some five hundred.
+const SEEDS: std::ops::Range<u64> = 1..2_001;
 
 #[test]
 fn planted() {
     let mut missed = Vec::new();
     for (bug, recorded) in Bug::ALL {
-        let found = std::iter::once(recorded)
-            .chain(SEEDS)
-            .find_map(|seed| Some((seed, run(seed, Some(bug), false).err()?)));
+        let found = std::iter::once(recorded).chain(SEEDS).find_map(|seed| {
+            let error = run(seed, Some(bug), false).err()?;
+            error.contains(bug.words()).then_some((seed, error))
+        });
         match found {
             Some((seed, error)) => {
                 let error: String = error.chars().take(110).collect();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::journal::{Disk, Journal, JournalSettings, Storage, StorageSettings};
@@ -11,6 +12,7 @@ use kvpaxos_server::node::{
 use kvpaxos_server::peers::PeerMessage;
 use kvpaxos_server::snapshot::{self, Loaded};
 use kvpaxos_server::snapshot_thread::SnapshotWork;
+use kvpaxos_server::ticker::Ticker;
 use paxos::{Ballot, Command, Persist, Record, ReplicaId, Slot};
 
 use super::bugs::Bug;
@@ -30,6 +32,8 @@ pub(super) struct SimReplica {
     pub(super) deaf_until: u64,
     /// Until then no sync ends.
     pub(super) disk_stalls_until: u64,
+    /// How far its clock is ahead.
+    pub(super) clock_ahead_us: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
     pub(super) accepted: BTreeMap<Slot, Command>,
     /// The last snapshot that came from another replica. Only the newer one is of use then, because the log between an
@@ -56,6 +60,7 @@ pub(super) struct Process {
     /// Messages that wait until the work of this number is durable.
     outbox: VecDeque<(u64, Vec<(ReplicaId, PeerMessage)>)>,
     pub(super) is_turn_due: bool,
+    pub(super) ticker: Ticker,
     snapshots: SnapshotWork,
     /// What the node wants done for a snapshot next.
     snapshot_step: Option<SnapshotStep>,
@@ -86,6 +91,9 @@ pub(super) struct Start {
     /// So much of the log is kept in memory for a replica that is away.
     pub(super) kept_log_bytes: usize,
     pub(super) bug: Option<Bug>,
+    pub(super) session_expiry_s: u32,
+    /// What the replica's clock says.
+    pub(super) now: Instant,
 }
 
 impl SimReplica {
@@ -98,6 +106,7 @@ impl SimReplica {
             paused_until: 0,
             deaf_until: 0,
             disk_stalls_until: 0,
+            clock_ahead_us: 0,
             accepted: BTreeMap::new(),
             received: None,
             rotten: None,
@@ -117,6 +126,7 @@ impl SimReplica {
             window: 8,
             hash_interval: 64,
             value_bytes_max: 1 << 20,
+            session_expiry_s: start.session_expiry_s,
             ..ClusterSettings::default()
         };
         let settings = StorageSettings {
@@ -186,6 +196,7 @@ impl SimReplica {
             durable: 0,
             outbox: VecDeque::new(),
             is_turn_due: false,
+            ticker: Ticker::new(start.now),
             is_stopping: false,
         });
         Ok(())

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
 
 use common::{Answer, Request};
 use kvpaxos_server::node::ConnectionId;
 use kvpaxos_server::peers::PeerMessage;
-use paxos::{Message, ReplicaId, Slot};
+use paxos::{Command, Message, ReplicaId, Slot};
 
 use super::bugs::{Bug, hide_what_is_forgotten, spoil_snapshot};
 use super::checker::check_key;
@@ -24,6 +25,8 @@ pub(super) struct World {
     /// For snapshots, so that they change nothing of what else a seed draws.
     snapshot_random: Random,
     faults: Faults,
+    /// The moment of the real clock from which the simulated ones count.
+    epoch: Instant,
     pub(super) bug: Option<Bug>,
     trace: bool,
     now: u64,
@@ -188,6 +191,7 @@ impl World {
         if trace {
             println!("seed {seed}: {faults:?}");
         }
+        let epoch = Instant::now();
         let mut snapshot_random = Random::new(!seed);
         let (snapshot_journal_bytes, kept_log_bytes) =
             draw_snapshot_bounds(seed, &mut snapshot_random);
@@ -203,12 +207,18 @@ impl World {
                 snapshot_journal_bytes,
                 kept_log_bytes,
                 bug,
+                session_expiry_s: match bug {
+                    Some(Bug::SessionExpiresEarly) => faults.session_expiry_s / 2_000,
+                    _ => faults.session_expiry_s,
+                },
+                now: epoch,
             },
             replicas: members.into_iter().map(SimReplica::new).collect(),
             links: Links::whole(count),
             random,
             snapshot_random,
             faults,
+            epoch,
             bug,
             trace,
             now: 0,
@@ -339,7 +349,10 @@ impl World {
     }
 
     fn start_replica(&mut self, replica: usize) -> Result<(), String> {
-        let start = self.start.clone();
+        let start = Start {
+            now: self.clock_of(replica),
+            ..self.start.clone()
+        };
         self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
         let life = self.replicas[replica].life;
         self.trace(|| format!("r{replica} starts"));
@@ -353,11 +366,28 @@ impl World {
         if self.replicas[replica].life != life {
             return;
         }
+        let mut jump_us = 0;
+        if self.random.chance(self.faults.clock_jumps) {
+            jump_us = self.random.between(0, 8_000 * MS);
+            self.trace(|| format!("the clock of r{replica} jumps by {jump_us} us"));
+        }
+        self.replicas[replica].clock_ahead_us += jump_us;
+        let now = self.clock_of(replica);
         if let Some(process) = &mut self.replicas[replica].process {
-            process.node.tick();
+            let mut due = u64::from(process.ticker.take_due(now));
+            if self.bug == Some(Bug::LogTimeFromClock) {
+                due += jump_us / TICK_US;
+            }
+            for _ in 0..due {
+                process.node.tick();
+            }
             self.want_turn(replica);
             self.schedule(TICK_US, Event::Tick { replica, life });
         }
+    }
+
+    fn clock_of(&self, replica: usize) -> Instant {
+        self.epoch + Duration::from_micros(self.now + self.replicas[replica].clock_ahead_us)
     }
 
     /// Something was put into a node: its output is taken a little later, when perhaps more has come.
@@ -393,6 +423,9 @@ impl World {
             if output.is_empty() {
                 return Ok(());
             }
+            if let Some(reason) = output.stop {
+                return Err(format!("r{replica} stops: {reason}"));
+            }
             let mut persist = output.persist;
             if let Some(persist) = &persist {
                 note_accepted(&mut self.replicas[replica].accepted, &persist.records);
@@ -400,7 +433,6 @@ impl World {
             if self.bug == Some(Bug::PromiseNotPersisted) {
                 persist = persist.map(without_promise);
             }
-            let life = self.replicas[replica].life;
             let process = self.replicas[replica]
                 .process
                 .as_mut()
@@ -441,6 +473,9 @@ impl World {
 
     /// Replicas that applied the same slots are in the same state, at every moment.
     fn check_state(&mut self, replica: usize) -> Result<(), String> {
+        if self.bug == Some(Bug::AppliesSomethingElse) {
+            return Ok(()); // The replicas are to find it by themselves.
+        }
         let Some(process) = &self.replicas[replica].process else {
             return Ok(());
         };
@@ -575,6 +610,7 @@ impl World {
             Some(Bug::QuorumOffByOne) => self.vote_again(from, to, &message),
             Some(Bug::WatermarkAcrossBallots) => self.believe_watermark(from, to, &message),
             Some(Bug::EchoReused) => self.renew_echo(to, &mut message),
+            Some(Bug::AppliesSomethingElse) if to == 0 => change_last_byte(&mut message),
             Some(Bug::PromiseWithoutAccepted) => forget_accepted(&mut message),
             Some(Bug::PromiseBelowTrimPoint) => hide_what_is_forgotten(&mut message),
             Some(Bug::LowerBallotAccepted) => self.raise_ballot(to, &mut from, &mut message),
@@ -884,6 +920,7 @@ impl World {
         }
         for client in &mut self.clients {
             client.operations_left = client.operations_left.min(10);
+            client.wake_up();
         }
         Ok(())
     }
@@ -1081,6 +1118,19 @@ fn check_own_tags(client: &SimClient) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("client {}: its own appends are {text}", client.id))
+}
+
+/// A batch that ends with a value ends with another one.
+fn change_last_byte(message: &mut PeerMessage) {
+    if let PeerMessage::Agreement(Message::Accept { command, .. }) = message
+        && let Command::Opaque(bytes) = command
+        && bytes.ends_with(b";")
+    {
+        let mut other = bytes.to_vec();
+        other.pop();
+        other.push(b',');
+        *command = Command::Opaque(other.into());
+    }
 }
 
 fn forget_accepted(message: &mut PeerMessage) {
