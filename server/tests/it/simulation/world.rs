@@ -24,6 +24,7 @@ pub(super) struct World {
     random: Random,
     /// For snapshots, so that they change nothing of what else a seed draws.
     snapshot_random: Random,
+    ambush_random: Random,
     faults: Faults,
     /// The moment of the real clock from which the simulated ones count.
     epoch: Instant,
@@ -217,6 +218,7 @@ impl World {
             links: Links::whole(count),
             random,
             snapshot_random,
+            ambush_random: Random::new(seed.rotate_left(32)),
             faults,
             epoch,
             bug,
@@ -463,6 +465,7 @@ impl World {
             }
             let sendable = process.take_sendable();
             send.extend(sendable);
+            self.ambush(replica, &send);
             self.send_all(replica, send);
             for (connection, answer) in output.answers {
                 self.send_answer(connection, answer);
@@ -834,6 +837,22 @@ impl World {
                     power: true,
                 },
             );
+        }
+    }
+
+    /// A candidate's disk hangs over its own promise, and when it has begun to lead by the promises of others the power
+    /// goes: it comes back without a trace of the ballot in which it spoke (RULES R2).
+    fn ambush(&mut self, replica: usize, send: &[(ReplicaId, PeerMessage)]) {
+        let prepares = send
+            .iter()
+            .any(|(_, message)| matches!(message, PeerMessage::Agreement(Message::Prepare { .. })));
+        let is_due = prepares && !self.calm && self.faults.power_cuts;
+        if is_due && self.ambush_random.chance(200) {
+            let length = self.ambush_random.between(2 * MS, 100 * MS);
+            self.trace(|| format!("the power of r{replica} goes in {length} us, its disk hangs"));
+            self.replicas[replica].disk_stalls_until = self.now + length + MS;
+            let power = true;
+            self.schedule(length, Event::Blink { replica, power });
         }
     }
 
