@@ -350,7 +350,7 @@ impl Courier {
             .take(tag)
             .expect("only what is unfinished is completed");
         if let Some(name) = pending.name {
-            self.session.finish(name);
+            self.session.finish(name, result.is_ok());
         }
         self.value_bytes -= pending.operation.value().len() as u64;
         self.release_copies(pending.copies);

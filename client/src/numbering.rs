@@ -18,6 +18,10 @@ pub(crate) struct Numbering {
     floor: u64,
     /// Whether each number from `floor` on that was given out is finished; the first never is.
     finished: VecDeque<bool>,
+    /// The highest number that was given up and may still run, because nothing that ran has said otherwise; 0 for none.
+    given_up: u64,
+    /// The first number given out with a floor above `given_up`: once it has run, nothing given up can; 0 for none.
+    closing: u64,
 }
 
 impl Numbering {
@@ -27,6 +31,8 @@ impl Numbering {
             session,
             floor: 1,
             finished: VecDeque::new(),
+            given_up: 0,
+            closing: 0,
         }
     }
 
@@ -39,9 +45,9 @@ impl Numbering {
         self.floor
     }
 
-    /// Whether nothing is wanted.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.finished.is_empty()
+    /// Whether nothing is wanted, and nothing that was given up can run any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.finished.is_empty() && self.given_up == 0
     }
 
     /// Gives out the next number, unless the cluster would not keep its answer.
@@ -51,7 +57,11 @@ impl Numbering {
             return None;
         }
         self.finished.push_back(false);
-        Some(self.floor + count)
+        let number = self.floor + count;
+        if self.floor > self.given_up && self.closing == 0 {
+            self.closing = number;
+        }
+        Some(number)
     }
 
     /// The highest number below `sequence` that is not finished; 0 for none.
@@ -61,8 +71,22 @@ impl Numbering {
         found.map_or(0, |place| self.floor + place as u64)
     }
 
-    /// The answer came, or the number is given up.
-    pub(crate) fn finish(&mut self, sequence: u64) {
+    /// The number ran, and its answer came.
+    pub(crate) fn answered(&mut self, sequence: u64) {
+        if self.closing > 0 && sequence >= self.closing {
+            self.given_up = 0;
+        }
+        self.finish(sequence);
+    }
+
+    /// The answer is not waited for any more.
+    pub(crate) fn give_up(&mut self, sequence: u64) {
+        self.given_up = self.given_up.max(sequence);
+        self.closing = 0;
+        self.finish(sequence);
+    }
+
+    fn finish(&mut self, sequence: u64) {
         if let Some(place) = self.place(sequence) {
             self.finished[place] = true;
         }
@@ -101,14 +125,14 @@ mod tests {
         for _ in 0..3 {
             numbers.next();
         }
-        numbers.finish(2);
+        numbers.answered(2);
         assert_eq!(numbers.floor(), 1);
-        numbers.finish(1);
+        numbers.answered(1);
         assert_eq!(numbers.floor(), 3);
-        numbers.finish(1);
-        numbers.finish(3);
+        numbers.answered(1);
+        numbers.answered(3);
         assert_eq!(numbers.floor(), 4);
-        assert!(numbers.is_idle());
+        assert!(numbers.is_settled());
         assert_eq!(numbers.next(), Some(4));
     }
 
@@ -120,10 +144,10 @@ mod tests {
         }
         assert_eq!(numbers.before(1), 0);
         assert_eq!(numbers.before(4), 3);
-        numbers.finish(3);
+        numbers.answered(3);
         assert_eq!(numbers.before(4), 2);
-        numbers.finish(1);
-        numbers.finish(2);
+        numbers.answered(1);
+        numbers.answered(2);
         assert_eq!(numbers.before(4), 0);
     }
 
@@ -134,9 +158,27 @@ mod tests {
             assert_eq!(numbers.next(), Some(expected));
         }
         assert_eq!(numbers.next(), None);
-        numbers.finish(500);
+        numbers.answered(500);
         assert_eq!(numbers.next(), None);
-        numbers.finish(1);
+        numbers.answered(1);
         assert_eq!(numbers.next(), Some(1_025));
+    }
+
+    #[test]
+    fn what_was_given_up_is_settled_by_an_answer_to_a_later_number_only() {
+        let mut numbers = numbering();
+        let (first, second, third) = (numbers.next().unwrap(), numbers.next().unwrap(), 3);
+        numbers.give_up(first);
+        numbers.answered(second);
+        assert!(
+            !numbers.is_settled(),
+            "the second was sent with the old floor"
+        );
+        assert_eq!(numbers.next(), Some(third));
+        numbers.give_up(third);
+        assert!(!numbers.is_settled());
+        let fourth = numbers.next().unwrap();
+        numbers.answered(fourth);
+        assert!(numbers.is_settled());
     }
 }

@@ -10,7 +10,8 @@ use super::queue::WriteName;
 use crate::numbering::Numbering;
 
 /// A session that was idle for so long is not used again (RULES R15): half of the hour after which a cluster forgets
-/// one by default.
+/// one by default. One with a write that was given up and may still run is used all the same: only its own next write
+/// closes that number, and a write of another session could be overtaken by it.
 const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// Where the session stands.
@@ -56,7 +57,7 @@ impl Session {
         let Self::Open { numbering, used } = self else {
             return None;
         };
-        if numbering.is_idle() && now.duration_since(*used) > IDLE_MAX {
+        if numbering.is_settled() && now.duration_since(*used) > IDLE_MAX {
             *self = Self::None;
             return None;
         }
@@ -78,12 +79,16 @@ impl Session {
         }
     }
 
-    /// The answer of a write came, or it is given up.
-    pub(super) fn finish(&mut self, name: WriteName) {
+    /// The answer of a write came (`ran`), or it is given up.
+    pub(super) fn finish(&mut self, name: WriteName, ran: bool) {
         if let Self::Open { numbering, .. } = self
             && numbering.session() == name.session
         {
-            numbering.finish(name.sequence);
+            if ran {
+                numbering.answered(name.sequence);
+            } else {
+                numbering.give_up(name.sequence);
+            }
         }
     }
 

@@ -38,6 +38,9 @@ pub(super) struct SimClient {
     opening_since: u64,
     /// It opens another session when one was idle for half its expiry, as the library does.
     is_careful: bool,
+    /// The first number after the last that it gave up: once that or a later one is answered, nothing that was given up
+    /// can run any more, and not before may it leave the session. 0 for none.
+    closing: u64,
     /// How often it rests, and until when it does.
     naps: u64,
     naps_until: u64,
@@ -95,6 +98,7 @@ impl SimClient {
             session_used: 0,
             opening_since: 0,
             is_careful: id.is_multiple_of(2),
+            closing: 0,
             naps: faults.naps,
             naps_until: 0,
             next_sequence: 1,
@@ -137,7 +141,8 @@ impl SimClient {
             self.move_on(now, bug, &mut sent);
         }
         let idle_us = now - self.session_used;
-        if self.is_careful && self.outstanding.is_empty() && 2 * idle_us > self.session_expiry_us {
+        let is_settled = self.outstanding.is_empty() && self.closing == 0;
+        if self.is_careful && is_settled && 2 * idle_us > self.session_expiry_us {
             self.session = None;
         }
         if self.session.is_none() {
@@ -211,6 +216,9 @@ impl SimClient {
         }
         let call = self.outstanding.remove(place);
         if call.sequence > 0 {
+            if call.sequence >= self.closing {
+                self.closing = 0;
+            }
             self.session_used = self.session_used.max(call.sent);
         }
         *stamp += 1;
@@ -381,6 +389,9 @@ impl SimClient {
             return;
         }
         let call = self.outstanding.remove(0);
+        if call.sequence > 0 {
+            self.closing = self.next_sequence;
+        }
         self.record_unknown(call);
     }
 
@@ -410,6 +421,7 @@ impl SimClient {
             ));
         }
         self.session = None;
+        self.closing = 0;
         for call in std::mem::take(&mut self.outstanding) {
             self.record_unknown(call);
         }
