@@ -94,6 +94,13 @@ impl Faults {
         }
     }
 
+    /// Clients never rest and clocks never jump: bugs that have nothing to do with sessions are looked for so, because
+    /// rests only make rare interleavings rarer.
+    pub(super) fn let_sessions_be(&mut self) {
+        self.naps = 0;
+        self.clock_jumps = 0;
+    }
+
     /// The faults have ended: what is sent arrives, once and soon.
     pub(super) fn calm(&mut self) {
         self.loss = 0;

@@ -188,7 +188,10 @@ impl fmt::Display for Report {
 impl World {
     pub(super) fn new(seed: u64, bug: Option<Bug>, trace: bool) -> Self {
         let mut random = Random::new(seed);
-        let faults = Faults::draw(&mut random);
+        let mut faults = Faults::draw(&mut random);
+        if bug.is_some_and(|bug| !bug.is_about_sessions()) {
+            faults.let_sessions_be();
+        }
         if trace {
             println!("seed {seed}: {faults:?}");
         }
