@@ -9,6 +9,8 @@ mod cluster_answers;
 #[cfg(test)]
 mod cluster_disk;
 #[cfg(test)]
+mod cluster_disks;
+#[cfg(test)]
 mod cluster_faults;
 #[cfg(test)]
 mod cluster_junk;
