@@ -7,7 +7,7 @@ use super::state::State;
 use crate::identity::ClusterSettings;
 use crate::snapshot::Restored;
 
-/// Gathers what the journal replays, and becomes a [`Node`].
+/// Gathers what the journal replays, and becomes a [`Node`](super::Node).
 #[derive(Debug)]
 pub struct Recovery {
     pub(super) log: Recovered,
