@@ -64,7 +64,8 @@ impl Replica {
                     && self.configuration.counts(**replica, *incarnation, slot)
             })
             .max_by_key(|(replica, (tick, _))| {
-                let durable = leading.durable.get(replica).map(|(_, slot)| *slot);
+                let said = leading.durable.get(replica);
+                let durable = said.map(|(_, watermark)| *watermark).unwrap_or_default();
                 (durable, *tick, std::cmp::Reverse(**replica))
             })
             .map(|(replica, _)| *replica)
