@@ -67,7 +67,7 @@ impl Founding {
             return FoundingStep::Wait;
         }
         let founds = settings.members.first() == Some(&settings.replica);
-        if founds && self.missing(settings).next().is_none() {
+        if founds && self.too_late.is_empty() && self.missing(settings).next().is_none() {
             return FoundingStep::Join(self.record(settings, identity));
         }
         if now >= self.next_tick {
@@ -110,7 +110,7 @@ impl Founding {
                 FoundingStep::Wait
             }
             PeerMessage::FoundingReply { nonce, incarnation } => {
-                if nonce == self.nonce {
+                if nonce == self.nonce && self.too_late.is_empty() {
                     self.blank.insert(from, incarnation);
                 }
                 FoundingStep::Wait
@@ -148,6 +148,8 @@ impl Founding {
             return FoundingStep::Join(record);
         }
         self.too_late.insert(from, record.cluster);
+        // Who was blank when it was asked may have been founded since: everybody is asked again.
+        self.blank.clear();
         let same = self.too_late.values();
         let same = same.filter(|cluster| **cluster == record.cluster).count();
         if same >= majority(settings) {
