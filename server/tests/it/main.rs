@@ -50,6 +50,7 @@ mod library_faults;
 mod library_group;
 #[cfg(test)]
 mod node;
+mod node_agents;
 #[cfg(test)]
 mod node_hashes;
 #[cfg(test)]

@@ -4,14 +4,14 @@ use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::node::{ConnectionId, Node, NodeSettings, Recovery};
 use kvpaxos_server::peers::{PeerMessage, append_peer_frame, peer_frame_bytes_max};
-use paxos::{Command, Incarnation, Message, ReplicaId};
+use paxos::{Command, Incarnation, Message, Persist, ReplicaId};
 
 /// Nodes whose disks and network do at once what they are told.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) answers: Vec<Answer>,
-    /// How many records the nodes gave to their journals.
-    pub(crate) records: usize,
+    /// What each node gave to its journal.
+    pub(crate) journals: Vec<Vec<Persist>>,
     longest_frame_bytes: usize,
     /// Replicas for which the last byte of what they are to accept is changed on the way: their state goes wrong.
     pub(crate) misled: Vec<(usize, u8)>,
@@ -46,7 +46,7 @@ impl Cluster {
         let mut cluster = Self {
             nodes: nodes.collect(),
             answers: Vec::new(),
-            records: 0,
+            journals: vec![Vec::new(); usize::from(count)],
             longest_frame_bytes: 0,
             misled: Vec::new(),
             stops: Vec::new(),
@@ -72,6 +72,12 @@ impl Cluster {
             .position(|(node, place)| node.leader() == Some(ReplicaId(place)))
     }
 
+    /// How many records the nodes gave to their journals.
+    pub(crate) fn records(&self) -> usize {
+        let batches = self.journals.iter().flatten();
+        batches.map(|persist| persist.records.len()).sum()
+    }
+
     pub(crate) fn tick(&mut self) {
         for place in 0..self.nodes.len() {
             self.nodes[place].tick();
@@ -88,7 +94,7 @@ impl Cluster {
     fn take_output(&mut self, place: usize) -> bool {
         let output = self.nodes[place].take_output();
         let is_some = !output.is_empty();
-        self.records += output.persist.map_or(0, |persist| persist.records.len());
+        self.journals[place].extend(output.persist);
         self.answers
             .extend(output.answers.into_iter().map(|(_, answer)| answer));
         self.stops.extend(output.stop.map(|why| (place, why)));
@@ -240,12 +246,12 @@ fn what_waits_behind_reads_is_given_up_in_time() {
 fn a_write_that_waits_for_a_missing_one_does_not_fill_the_log() {
     let mut cluster = Cluster::new(1, true);
     let session = cluster.open_session();
-    let before = cluster.records;
+    let before = cluster.records();
     cluster.nodes[0].client(connection(1), append(session, 2, 1, 1, 1_000));
     for _ in 0..400 {
         cluster.tick();
     }
-    assert_eq!(cluster.records - before, 1);
+    assert_eq!(cluster.records() - before, 1);
     cluster.nodes[0].client(connection(2), append(session, 1, 1, 0, 1_000));
     for _ in 0..5 {
         cluster.tick();
