@@ -21,6 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ballot::{Ballot, Incarnation, ReplicaId, Slot};
+use crate::space::Space;
 
 /// A message with its sender and its receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +205,8 @@ pub enum Message {
         forget_watermark: Slot,
         /// Whether a majority echoed lately. Without it the hearer does not defend this leader (RULES R17).
         has_majority: bool,
+        /// What a majority of the acceptors can still write, as their echoes say (RULES R18).
+        space: Space,
     },
     /// The answer of a voter that has promised nothing above `ballot`. Not a claim about its disk.
     Echo {
@@ -215,6 +218,8 @@ pub enum Message {
         incarnation: Incarnation,
         /// As in [`Message::Accepted`].
         durable_watermark: Slot,
+        /// How much more the sender's disk takes.
+        space: Space,
     },
     /// The leader's watermark moved and no Accept is about to carry it.
     Advance {
@@ -400,6 +405,7 @@ impl fmt::Display for Message {
                 nonce,
                 chosen_watermark,
                 has_majority,
+                space,
                 ..
             } => {
                 let alone = if *has_majority {
@@ -410,9 +416,18 @@ impl fmt::Display for Message {
                 write!(
                     f,
                     "Heartbeat {ballot} nonce={nonce} chosen<{chosen_watermark}{alone}"
-                )
+                )?;
+                write_space(f, *space)
             }
-            Self::Echo { ballot, nonce, .. } => write!(f, "Echo {ballot} nonce={nonce}"),
+            Self::Echo {
+                ballot,
+                nonce,
+                space,
+                ..
+            } => {
+                write!(f, "Echo {ballot} nonce={nonce}")?;
+                write_space(f, *space)
+            }
             Self::Advance {
                 ballot,
                 chosen_watermark,
@@ -492,6 +507,14 @@ impl fmt::Display for Message {
 impl fmt::Display for AcceptedCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.slot, self.ballot, self.command)
+    }
+}
+
+/// Nothing of the ordinary case.
+fn write_space(f: &mut fmt::Formatter<'_>, space: Space) -> fmt::Result {
+    match space {
+        Space::Ample => Ok(()),
+        Space::Reserve | Space::Spent => write!(f, " space={space}"),
     }
 }
 

@@ -9,10 +9,12 @@ mod agents;
 mod electing;
 mod leading;
 mod snapshots;
+mod space;
 mod sparse;
 mod standing_down;
 
 pub use self::agents::Agent;
+use self::space::KnownSpace;
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::config::Config;
@@ -59,6 +61,7 @@ pub struct Replica {
     snapshot_watermark: Slot,
     /// The log from this slot on is kept for a peer that is being sent a snapshot.
     held_watermark: Option<Slot>,
+    space: KnownSpace,
     /// What the journal was last told, and when.
     persisted: DurableState,
     persisted_tick: u64,
@@ -147,6 +150,7 @@ impl Replica {
             forget_watermark: state.forget_watermark,
             snapshot_watermark,
             held_watermark: None,
+            space: KnownSpace::default(),
             persisted: state,
             persisted_tick: 0,
             pending: Pending::default(),
@@ -227,8 +231,10 @@ impl Replica {
                 chosen_watermark,
                 forget_watermark,
                 has_majority,
+                space,
             } => {
                 if self.handle_leader(from, ballot, has_majority) {
+                    self.hear_space(space);
                     self.echo(from, ballot, nonce);
                     self.handle_watermark(from, ballot, chosen_watermark);
                     self.forget_below(forget_watermark);
@@ -239,7 +245,8 @@ impl Replica {
                 nonce,
                 incarnation,
                 durable_watermark,
-            } => self.handle_echo(from, ballot, nonce, incarnation, durable_watermark),
+                space,
+            } => self.handle_echo(from, ballot, nonce, incarnation, durable_watermark, space),
             Message::Advance {
                 ballot,
                 chosen_watermark,

@@ -6,6 +6,7 @@
 mod agents;
 mod batch;
 mod clients;
+mod disk_space;
 pub(crate) mod founding;
 mod hash;
 mod held;
@@ -32,6 +33,7 @@ use common::{Answer, Outcome, Refusal, Request, Role, StatusReport};
 use log::{debug, error, info, warn};
 use paxos::{Config, Configuration, Envelope, Persist, Recovered, Replica, ReplicaId, Slot};
 
+use self::disk_space::DiskSpace;
 use self::founding::{Founding, FoundingStep};
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
@@ -103,6 +105,7 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
+    disk_space: DiskSpace,
     snapshots: Snapshots,
     transfers: Transfers,
     /// How much of the log is kept in memory for a replica that is away; the core's own bound if none.
@@ -207,6 +210,7 @@ impl Node {
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
+            disk_space: DiskSpace::default(),
             snapshots,
             transfers: Transfers::default(),
             kept_log_bytes_max: None,
@@ -312,6 +316,7 @@ impl Node {
         }
         self.tick_hashes();
         self.tick_rejoin();
+        self.tick_disk_space();
         self.tick_clients();
         self.tick_snapshots();
         self.tick_transfers();
@@ -416,6 +421,7 @@ impl Node {
         );
         config.kept_bytes_max = self.kept_log_bytes_max.unwrap_or(config.kept_bytes_max);
         self.phase = Phase::Running(Box::new(Replica::new(config, configuration, log)));
+        self.pass_on_space();
     }
 
     fn take_founding_step(&mut self, step: FoundingStep) {
@@ -487,12 +493,13 @@ impl Node {
             Phase::Unfit(reason) => reason.clone(),
             Phase::Founding(founding) => founding.remark(&self.settings),
             Phase::Running(_) => {
-                let why_no_vote = self.why_no_vote();
-                if why_no_vote.is_empty() {
-                    self.agent_remark.clone()
-                } else {
-                    why_no_vote
-                }
+                let remarks = [
+                    self.why_no_vote(),
+                    self.disk_space_remark(),
+                    self.agent_remark.clone(),
+                ];
+                let mut said = remarks.into_iter().filter(|remark| !remark.is_empty());
+                said.next().unwrap_or_default()
             }
         };
         StatusReport {

@@ -51,6 +51,7 @@ mod library_group;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod node_disk_space;
 mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
