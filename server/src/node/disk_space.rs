@@ -69,6 +69,11 @@ impl Node {
         }
     }
 
+    /// Whether this replica's own disk is nearly full.
+    pub(super) fn is_short_of_space(&self) -> bool {
+        self.disk_space.own < Space::Ample
+    }
+
     /// What may be proposed, as far as a leader is heard that could know.
     pub(super) fn space(&self) -> Space {
         let heard = self.replica().filter(|replica| replica.leader().is_some());
