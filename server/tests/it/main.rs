@@ -51,6 +51,10 @@ mod library_group;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod node_agents;
+#[cfg(test)]
+mod node_founding;
+#[cfg(test)]
 mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
