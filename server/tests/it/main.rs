@@ -51,7 +51,10 @@ mod library_group;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+#[cfg(test)]
+mod node_agents;
 mod node_disk_space;
+mod node_founding;
 mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
