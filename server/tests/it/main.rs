@@ -21,6 +21,8 @@ mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
 #[cfg(test)]
+mod cluster_memory;
+#[cfg(test)]
 mod cluster_peer_faults;
 #[cfg(test)]
 mod cluster_snapshots;

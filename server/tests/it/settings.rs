@@ -35,7 +35,7 @@ fn config(id: u8, ports: &[TcpListener], data: &Path, cluster: GivenSettings) ->
         datagram_address: None,
         datagram_bytes_max: 1_200,
         peer_address: None,
-        data: data.join(id.to_string()),
+        data: Some(data.join(id.to_string())),
         workers: 1,
         no_quorum_after: Duration::from_secs(5),
         reads_through_log: false,
