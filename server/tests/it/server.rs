@@ -122,7 +122,7 @@ fn port() -> TcpListener {
 fn open_session(client: &mut RawClient) -> SessionId {
     let request = Request::OpenSession { tag: 1, nonce: 42 };
     match client.outcome(&request) {
-        Outcome::SessionOpened { session } => session,
+        Outcome::SessionOpened { session, .. } => session,
         other => panic!("{other:?}"),
     }
 }
