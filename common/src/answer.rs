@@ -20,6 +20,8 @@ pub enum Outcome {
     SessionOpened {
         /// Its id, to be sent with every write.
         session: SessionId,
+        /// The cluster forgets it when it made no write for so many seconds.
+        expiry_s: u32,
     },
     /// The value is replaced.
     Put {

@@ -73,7 +73,9 @@ impl fmt::Display for Answer {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SessionOpened { session } => write!(f, "opened session={session}"),
+            Self::SessionOpened { session, expiry_s } => {
+                write!(f, "opened session={session} expiry_s={expiry_s}")
+            }
             Self::Put { revision } => write!(f, "put revision={revision}"),
             Self::Appended { revision, length } => {
                 write!(f, "appended revision={revision} length={length}")

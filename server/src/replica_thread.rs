@@ -42,8 +42,8 @@ pub struct ReplicaThread {
     pub links: Links,
     /// Where answers go, one for each worker.
     pub workers: Vec<Mailbox<ToWorker>>,
-    /// Where work for the journal goes.
-    pub journal: Sender<Work>,
+    /// Where work for the journal goes; without a disk there is none, and what is handed over counts as durable at once.
+    pub journal: Option<Sender<Work>>,
     /// Where steps of snapshots go.
     pub snapshots: Sender<SnapshotJob>,
     /// How far the journal is when the thread starts.
@@ -332,13 +332,12 @@ impl Turning {
             trim_below,
         } = output;
         if let Some(identity) = identity {
-            self.promises.hand_over(IDENTITY_BYTES);
-            self.give_journal(Work::Identity(identity));
+            self.hand_over(Work::Identity(identity), IDENTITY_BYTES);
             self.show_identity();
         }
         if let Some(persist) = persist {
-            self.promises.hand_over(persist_bytes(&persist));
-            self.give_journal(Work::Persist(persist));
+            let bytes = persist_bytes(&persist);
+            self.hand_over(Work::Persist(persist), bytes);
         }
         for (to, message) in send {
             trace(self.thread.replica, to, &message);
@@ -360,9 +359,20 @@ impl Turning {
         }
     }
 
+    /// To be durable before the promises that are made from now on are kept.
+    fn hand_over(&mut self, work: Work, bytes: usize) {
+        if self.thread.journal.is_some() {
+            self.promises.hand_over(bytes);
+            self.give_journal(work);
+        }
+    }
+
     /// If the journal thread is gone, it has said why and the process is about to end: nothing may leave any more.
     fn give_journal(&self, work: Work) {
-        if self.thread.journal.send(work).is_err() {
+        let Some(journal) = &self.thread.journal else {
+            return;
+        };
+        if journal.send(work).is_err() {
             log::debug!("the journal thread is gone");
         }
     }

@@ -4,21 +4,22 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use common::WireLimits;
 use mio::{Poll, Token};
-use paxos::ReplicaId;
+use paxos::{Incarnation, ReplicaId};
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::diskless::MemoryDisk;
 use crate::events::{Durable, Event};
 use crate::identity::{ClusterSettings, FoundingRecord, Identity, IdentityError};
 use crate::journal::{
-    Disk, FileDisk, FileDiskError, JournalSettings, Storage, StorageError, StorageSettings,
+    Disk, FileDisk, FileDiskError, Journal, JournalSettings, Storage, StorageError, StorageSettings,
 };
 use crate::journal_thread::{Fatal, JournalThread};
 use crate::mailbox::{Mailbox, mailbox};
@@ -51,7 +52,7 @@ pub struct Server {
     peer_address: Option<SocketAddr>,
     mailbox: Mailbox<Event>,
     replica_thread: JoinHandle<()>,
-    journal_thread: JournalThread,
+    journal_thread: Option<JournalThread>,
     snapshot_thread: SnapshotThread,
     workers: Workers,
     datagrams: Option<Datagrams>,
@@ -125,25 +126,34 @@ impl Server {
             Some(listener) => Some(listener.local_addr()?),
             None => None,
         };
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&config.data)?);
         let Opened {
-            storage,
+            disk,
+            identity,
+            blank,
+            journal,
             recovery,
             cluster,
             kept,
-        } = open_storage(config, &disk)?;
+        } = match &config.data {
+            Some(directory) => open_directory(config, directory)?,
+            None => Opened::without_disk(config),
+        };
         let birth = rand::random();
         let poll = Poll::new()?;
         let (outside, inbox) = mailbox(poll.registry(), BELL)?;
         let links = make_links(config, cluster, birth, listeners.peers, &poll)?;
-        let durable = durable_at_start(&storage);
+        let durable = durable_at_start(journal.as_ref());
         let settings = node_settings(config, cluster, birth);
-        let mut node = Node::new(settings, storage.identity, recovery, storage.blank);
+        let mut node = Node::new(settings, identity, recovery, blank);
+        if journal.is_none() {
+            node.run_without_disk();
+        }
         node.note_journal_bytes(durable.journal_bytes);
         let snapshot_thread =
             SnapshotThread::start(Arc::clone(&disk), kept, outside.clone(), fatal.clone())?;
-        let journal_thread =
-            JournalThread::start(storage.journal, disk, outside.clone(), fatal.clone())?;
+        let start_journal =
+            |journal| JournalThread::start(journal, disk, outside.clone(), fatal.clone());
+        let journal_thread = journal.map(start_journal).transpose()?;
         let settings = workers_settings(config, cluster);
         let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
         let datagrams = match listeners.datagrams {
@@ -159,7 +169,7 @@ impl Server {
             node,
             links,
             workers: mailboxes,
-            journal: journal_thread.work(),
+            journal: journal_thread.as_ref().map(JournalThread::work),
             snapshots: snapshot_thread.steps(),
             durable,
             load: settings.load,
@@ -215,29 +225,57 @@ impl Server {
         if let Some(datagrams) = self.datagrams {
             datagrams.join();
         }
-        self.journal_thread.join();
+        if let Some(journal_thread) = self.journal_thread {
+            journal_thread.join();
+        }
         self.snapshot_thread.join();
     }
 }
 
-/// What the directory held.
+/// What the directory held, or what there is without one.
 struct Opened {
-    storage: Storage,
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    /// Why the acceptor's memory was lost, if it was.
+    blank: Option<String>,
+    /// None without a disk.
+    journal: Option<Journal>,
     recovery: Recovery,
     cluster: ClusterSettings,
     /// The snapshots, oldest first.
     kept: Vec<Kept>,
 }
 
+impl Opened {
+    /// A replica without a disk begins a life that no peer knows, in a cluster that may know an earlier one.
+    fn without_disk(config: &Config) -> Self {
+        let cluster = config.cluster.for_founding();
+        Self {
+            disk: Arc::new(MemoryDisk::default()),
+            identity: Identity {
+                replica: config.replica,
+                incarnation: Incarnation(rand::random()),
+                founding: None,
+            },
+            blank: None,
+            journal: None,
+            recovery: Recovery::new(cluster),
+            cluster,
+            kept: Vec::new(),
+        }
+    }
+}
+
 /// Opens the directory's files and replays them, under the settings of the cluster that they belong to.
-fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerError> {
+fn open_directory(config: &Config, directory: &Path) -> Result<Opened, ServerError> {
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory)?);
     let failed = |source| ServerError::Storage {
-        path: config.data.clone(),
+        path: directory.to_owned(),
         source,
     };
-    let founding = founding(config, disk)?;
+    let founding = founding(directory, &disk)?;
     let cluster = cluster_settings(config, founding.as_ref())?;
-    let mut loaded = load_snapshot(config, disk, founding.as_ref())?;
+    let mut loaded = load_snapshot(directory, &disk, founding.as_ref())?;
     let settings = StorageSettings {
         replica: config.replica,
         members: member_ids(config),
@@ -247,7 +285,7 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
     let mut recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
     let base = recovery.applied();
     let mut replay = |state, records| recovery.batch(state, records);
-    let storage = Storage::open_above(base, disk, &settings, &mut rand::random, &mut replay)
+    let storage = Storage::open_above(base, &disk, &settings, &mut rand::random, &mut replay)
         .map_err(failed)?;
     if let Some(torn) = &storage.torn {
         log::info!("the journal ended in the middle of a batch that nobody was told of: {torn:?}");
@@ -256,12 +294,15 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
         log::error!("{damage}");
         // What was read before the damage was found is no part of the journal that begins: this replica learns afresh,
         // from its snapshot on if it has one.
-        loaded = load_snapshot(config, disk, founding.as_ref())?;
+        loaded = load_snapshot(directory, &disk, founding.as_ref())?;
         recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
     }
     log::info!("the files are those of {}", storage.identity);
     Ok(Opened {
-        storage,
+        disk,
+        identity: storage.identity,
+        blank: storage.blank,
+        journal: Some(storage.journal),
         recovery,
         cluster,
         kept: loaded.kept,
@@ -270,7 +311,7 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
 
 /// The newest whole snapshot of the cluster that the files belong to.
 fn load_snapshot(
-    config: &Config,
+    directory: &Path,
     disk: &Arc<dyn Disk>,
     founding: Option<&FoundingRecord>,
 ) -> Result<Loaded, ServerError> {
@@ -279,7 +320,7 @@ fn load_snapshot(
     };
     let loaded =
         snapshot::load(&**disk, founding.cluster).map_err(|source| ServerError::Snapshot {
-            path: config.data.clone(),
+            path: directory.to_owned(),
             source,
         })?;
     for damage in &loaded.damage {
@@ -292,13 +333,13 @@ fn load_snapshot(
 }
 
 /// What the files say of the cluster's founding, if they are those of one.
-fn founding(config: &Config, disk: &Arc<dyn Disk>) -> Result<Option<FoundingRecord>, ServerError> {
+fn founding(directory: &Path, disk: &Arc<dyn Disk>) -> Result<Option<FoundingRecord>, ServerError> {
     match Identity::load(&**disk) {
         Ok(identity) => Ok(identity.and_then(|identity| identity.founding)),
         // Opening the storage sees the damage too, and knows what to do.
         Err(IdentityError::Damaged { .. }) => Ok(None),
         Err(error) => Err(ServerError::Storage {
-            path: config.data.clone(),
+            path: directory.to_owned(),
             source: error.into(),
         }),
     }
@@ -336,11 +377,11 @@ fn make_links(
     Links::new(settings, listener, poll.registry().try_clone()?)
 }
 
-fn durable_at_start(storage: &Storage) -> Durable {
+fn durable_at_start(journal: Option<&Journal>) -> Durable {
     Durable {
         work: 0,
-        serial: storage.journal.last_serial(),
-        journal_bytes: storage.journal.disk_bytes(),
+        serial: journal.map(Journal::last_serial).unwrap_or_default(),
+        journal_bytes: journal.map(Journal::disk_bytes).unwrap_or_default(),
     }
 }
 

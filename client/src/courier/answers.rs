@@ -233,8 +233,8 @@ impl Courier {
         let (nonce, others) = (opening.nonce, opening.copies);
         self.release_copy(lane);
         match answer.outcome {
-            Outcome::SessionOpened { session } if session.nonce == nonce => {
-                self.session = Session::opened(session, now);
+            Outcome::SessionOpened { session, expiry_s } if session.nonce == nonce => {
+                self.session = Session::opened(session, expiry_s, now);
                 self.release_copies(others);
             }
             Outcome::Refused(refusal @ Refusal::DiskFull { .. }) => {

@@ -194,6 +194,7 @@ impl State {
                         revision: self.revision,
                         nonce: *nonce,
                     },
+                    expiry_s: 3_600,
                 }
             }
             Request::Write { write, .. } => self.change(&write.change),

@@ -2,7 +2,7 @@
 //!
 //! Every answer begins with its kind, `tag:u64` and `leader:u8?`; then
 //! ```text
-//! SessionOpened  82 revision:u64 nonce:u64
+//! SessionOpened  82 revision:u64 nonce:u64 expiry_s:u32
 //! Put            83 revision:u64
 //! Appended       84 revision:u64 length:u64
 //! Deleted        85 revision:u64 existed:bool
@@ -19,7 +19,8 @@ use crate::answer::{Answer, Outcome, Refusal, Role, StatusReport};
 use crate::frame::append_frame;
 use crate::request::SessionId;
 use crate::wire::{
-    DecodeError, FieldReader, cut_at, put_long_bytes, put_optional_u8, put_text, put_u64, put_u128,
+    DecodeError, FieldReader, cut_at, put_long_bytes, put_optional_u8, put_text, put_u32, put_u64,
+    put_u128,
 };
 
 /// The longest sentence for people in an answer, in bytes; longer ones are cut.
@@ -109,9 +110,10 @@ impl Outcome {
 
     fn encode_into(&self, out: &mut Vec<u8>) {
         match self {
-            Self::SessionOpened { session } => {
+            Self::SessionOpened { session, expiry_s } => {
                 put_u64(out, session.revision);
                 put_u64(out, session.nonce);
+                put_u32(out, *expiry_s);
             }
             Self::Put { revision } | Self::Absent { revision } => put_u64(out, *revision),
             Self::Appended { revision, length } => {
@@ -138,6 +140,7 @@ impl Outcome {
                     revision: fields.u64("session")?,
                     nonce: fields.u64("session")?,
                 },
+                expiry_s: fields.u32("expiry")?,
             },
             kind::PUT_DONE => Self::Put {
                 revision: fields.u64("revision")?,

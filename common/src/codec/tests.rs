@@ -169,9 +169,12 @@ fn outcomes() {
         nonce: 9,
     };
     check_outcome(
-        Outcome::SessionOpened { session },
+        Outcome::SessionOpened {
+            session,
+            expiry_s: 3_600,
+        },
         "82",
-        "000000000000000c 0000000000000009",
+        "000000000000000c 0000000000000009 00000e10",
     );
     check_outcome(Outcome::Put { revision: 5 }, "83", "0000000000000005");
     check_outcome(

@@ -126,6 +126,15 @@ impl Snapshots {
         }
     }
 
+    /// None is kept any more, unless one is being taken; says whether that is news.
+    pub(super) fn drop_kept(&mut self) -> bool {
+        let drops = self.taking.is_none() && !self.kept.is_empty();
+        if drops {
+            self.kept.clear();
+        }
+        drops
+    }
+
     /// Those that are durable, oldest first.
     pub(super) fn slots(&self) -> Vec<Slot> {
         self.kept.iter().map(|(slot, _)| *slot).collect()
@@ -234,7 +243,7 @@ impl Node {
                 self.state.end_snapshot();
                 self.snapshots.note_kept(&kept);
                 info!(
-                    "a snapshot of slot {} is durable, of {} keys",
+                    "a snapshot of slot {} is complete, of {} keys",
                     self.snapshots.newest(),
                     self.state.store.len()
                 );
@@ -262,6 +271,10 @@ impl Node {
     /// has grown too long meanwhile.
     pub(super) fn tick_snapshots(&mut self) {
         if self.learns_not() {
+            return;
+        }
+        if !self.has_disk {
+            self.tick_without_disk();
             return;
         }
         let is_idle = self.now >= self.applied_tick + IDLE_TICKS;

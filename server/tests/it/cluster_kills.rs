@@ -207,7 +207,7 @@ impl Retries {
             .collect();
         let request = Request::OpenSession { tag: 1, nonce: 42 };
         let session = match connections[0].outcome(&request) {
-            Outcome::SessionOpened { session } => session,
+            Outcome::SessionOpened { session, .. } => session,
             other => panic!("{other:?}"),
         };
         Self {

@@ -124,7 +124,7 @@ fn overwrite(cluster: &Cluster, times: usize, bytes: usize) {
 fn append_once(cluster: &Cluster, id: usize) -> (SessionId, Outcome) {
     let mut client = RawClient::greeted(cluster.client_address(id));
     let request = Request::OpenSession { tag: 1, nonce: 42 };
-    let Outcome::SessionOpened { session } = client.outcome(&request) else {
+    let Outcome::SessionOpened { session, .. } = client.outcome(&request) else {
         panic!("no session was opened");
     };
     let answer = append_again(cluster, id, session);

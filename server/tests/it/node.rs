@@ -182,7 +182,7 @@ impl Cluster {
 
     pub(crate) fn open_session(&mut self) -> SessionId {
         match self.ask(Request::OpenSession { tag: 1, nonce: 5 }) {
-            Outcome::SessionOpened { session } => session,
+            Outcome::SessionOpened { session, .. } => session,
             other => panic!("no session was opened: {other:?}"),
         }
     }
