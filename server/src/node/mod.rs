@@ -103,6 +103,8 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
+    /// What can still be written to the disk, in bytes, and whether something waits for room.
+    room: (u64, bool),
     snapshots: Snapshots,
     transfers: Transfers,
     /// How much of the log is kept in memory for a replica that is away; the core's own bound if none.
@@ -207,6 +209,7 @@ impl Node {
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
+            room: (u64::MAX, false),
             snapshots,
             transfers: Transfers::default(),
             kept_log_bytes_max: None,
@@ -327,6 +330,15 @@ impl Node {
     /// How many bytes of disk the journal takes, for the status report.
     pub fn note_journal_bytes(&mut self, bytes: u64) {
         self.journal_bytes = bytes;
+    }
+
+    /// How much can still be written to the disk, and whether something waits for room.
+    pub fn note_room(&mut self, writable_bytes: u64, is_stalled: bool) {
+        let room = (writable_bytes, is_stalled);
+        if self.room != room {
+            self.room = room;
+            debug!("{writable_bytes} bytes can be written, stalled: {is_stalled}");
+        }
     }
 
     /// The identity as it stands: the greeting of a link names its cluster and incarnation.

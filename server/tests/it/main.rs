@@ -35,6 +35,8 @@ mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod journal;
