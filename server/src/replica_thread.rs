@@ -25,6 +25,7 @@ use crate::peers::{LinkEvent, Links, PeerMessage};
 use crate::signboard::Signboard;
 use crate::snapshot_thread::SnapshotJob;
 use crate::ticker::Ticker;
+use crate::udp::DatagramCounters;
 use crate::workers::Load;
 
 /// What the thread is given when it starts.
@@ -52,6 +53,8 @@ pub struct ReplicaThread {
     pub load: Arc<Load>,
     /// Shared with the workers.
     pub signboard: Arc<Signboard>,
+    /// Shared with the datagram thread.
+    pub datagrams: Arc<DatagramCounters>,
     /// What ends the process when its files turn out to be another cluster's.
     pub fatal: Fatal,
     /// Which agents fail on purpose, if any do.
@@ -237,6 +240,8 @@ impl Turning {
     fn take_ticks(&mut self) {
         for _ in 0..self.ticker.take_due(Instant::now()) {
             self.thread.node.tick();
+            let counts = self.thread.datagrams.read();
+            self.thread.node.note_datagrams(counts);
             if self.promises.backlog_bytes >= LEADING_BACKLOG_BYTES_MAX {
                 self.thread.node.leave_the_lead();
             }

@@ -30,7 +30,7 @@ use crate::settings::SettingError;
 use crate::snapshot::{self, Kept, Loaded, SnapshotError};
 use crate::snapshot_thread::SnapshotThread;
 use crate::ticker::TICK;
-use crate::udp::{DatagramSettings, Datagrams};
+use crate::udp::{DatagramCounters, DatagramSettings, Datagrams};
 use crate::workers::{Workers, WorkersSettings};
 
 /// Sockets that listen already.
@@ -156,8 +156,13 @@ impl Server {
         let journal_thread = journal.map(start_journal).transpose()?;
         let settings = workers_settings(config, cluster);
         let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
+        let counters = Arc::<DatagramCounters>::default();
         let datagrams = match listeners.datagrams {
-            Some(socket) => Some(start_datagrams(config, &settings, socket, &outside)?),
+            Some(socket) => {
+                let counters = Arc::clone(&counters);
+                let datagrams = start_datagrams(config, &settings, counters, socket, &outside)?;
+                Some(datagrams)
+            }
             None => None,
         };
         let mut mailboxes = workers.mailboxes();
@@ -174,6 +179,7 @@ impl Server {
             durable,
             load: settings.load,
             signboard: settings.signboard,
+            datagrams: counters,
             fatal,
             failing: config.failing.clone(),
         };
@@ -400,6 +406,7 @@ fn workers_settings(config: &Config, cluster: ClusterSettings) -> WorkersSetting
 fn start_datagrams(
     config: &Config,
     workers: &WorkersSettings,
+    counters: Arc<DatagramCounters>,
     socket: UdpSocket,
     replica_thread: &Mailbox<Event>,
 ) -> io::Result<Datagrams> {
@@ -411,6 +418,7 @@ fn start_datagrams(
         answer_wait_max: config.no_quorum_after.saturating_add(ANSWER_WAIT_SPARE),
         load: Arc::clone(&workers.load),
         signboard: Arc::clone(&workers.signboard),
+        counters,
     };
     socket.set_nonblocking(true)?;
     let socket = mio::net::UdpSocket::from_std(socket);

@@ -287,7 +287,8 @@ fn status_shows_every_endpoint() {
     assert_eq!(second["reachable"], false);
     assert!(second.keys().all(|name| first.get(name).is_some()));
     let table = program(&[]);
-    assert_eq!(text(&table.stdout).lines().count(), 3);
+    let table_text = text(&table.stdout);
+    assert_eq!(table_text.lines().count(), 6, "{table_text}");
     assert_eq!(code(&table), 0);
 }
 

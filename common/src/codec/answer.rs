@@ -10,12 +10,13 @@
 //! Absent         87 revision:u64
 //! Status         88 replica:u8 cluster:u64 serving:bool role:u8 leader:u8? ballot_round:u64 ballot_replica:u8
 //!                   chosen:u64 applied:u64 hash_slot:u64 state_hash:u128 keys:u64 sessions:u64
-//!                   journal_bytes:u64 snapshot_slot:u64 revision:u64 remark:text
+//!                   journal_bytes:u64 snapshot_slot:u64 revision:u64
+//!                   received:u64 answered:u64 junk:u64 cookies:u64 remark:text
 //! Refused        8f (see the file beside this one)
 //! ```
 
 use super::{Direction, kind, take_kind, wrong_kind};
-use crate::answer::{Answer, Outcome, Refusal, Role, StatusReport};
+use crate::answer::{Answer, DatagramCounts, Outcome, Refusal, Role, StatusReport};
 use crate::frame::append_frame;
 use crate::request::SessionId;
 use crate::wire::{
@@ -185,6 +186,11 @@ impl StatusReport {
         put_u64(out, self.journal_bytes);
         put_u64(out, self.snapshot_slot);
         put_u64(out, self.revision);
+        let datagrams = &self.datagrams;
+        put_u64(out, datagrams.received);
+        put_u64(out, datagrams.answered);
+        put_u64(out, datagrams.junk);
+        put_u64(out, datagrams.cookies);
         put_text(out, &self.remark, SENTENCE_BYTES_MAX);
     }
 
@@ -206,6 +212,12 @@ impl StatusReport {
             journal_bytes: fields.u64("journal's size")?,
             snapshot_slot: fields.u64("snapshot's slot")?,
             revision: fields.u64("revision")?,
+            datagrams: DatagramCounts {
+                received: fields.u64("datagrams received")?,
+                answered: fields.u64("datagrams answered")?,
+                junk: fields.u64("datagrams of junk")?,
+                cookies: fields.u64("cookies given")?,
+            },
             remark: fields.text("remark", SENTENCE_BYTES_MAX)?.to_owned(),
         })
     }

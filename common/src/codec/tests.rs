@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::answer::{Limit, Outcome, Refusal, Role, StatusReport};
+use crate::answer::{DatagramCounts, Limit, Outcome, Refusal, Role, StatusReport};
 use crate::frame::LENGTH_BYTES;
 use crate::greeting::PROTOCOL_VERSION;
 use crate::request::{Change, SessionId, Write};
@@ -223,6 +223,12 @@ fn status_report() {
         journal_bytes: 4_096,
         snapshot_slot: 0,
         revision: 8,
+        datagrams: DatagramCounts {
+            received: 9,
+            answered: 6,
+            junk: 1,
+            cookies: 2,
+        },
         remark: "ok".into(),
     };
     check_outcome(
@@ -230,7 +236,8 @@ fn status_report() {
         "88",
         "04 0000000000000001 01 04 01 04 0000000000000003 04 0000000000000014 0000000000000013 \
          0000000000000010 000000000000000000000000000000ff 0000000000000006 0000000000000005 \
-         0000000000001000 0000000000000000 0000000000000008 0002 6f6b",
+         0000000000001000 0000000000000000 0000000000000008 \
+         0000000000000009 0000000000000006 0000000000000001 0000000000000002 0002 6f6b",
     );
 }
 

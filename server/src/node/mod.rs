@@ -32,7 +32,7 @@ mod walk_tests;
 use std::collections::VecDeque;
 use std::fmt;
 
-use common::{Answer, Outcome, Refusal, Request};
+use common::{Answer, DatagramCounts, Outcome, Refusal, Request};
 use log::{debug, error, info, warn};
 use paxos::{Config, Configuration, Envelope, Persist, Recovered, Replica, ReplicaId, Slot};
 
@@ -111,6 +111,7 @@ pub struct Node {
     applied_tick: u64,
     journal_bytes: u64,
     disk_space: DiskSpace,
+    datagrams: DatagramCounts,
     /// Whether what is handed over survives this process.
     has_disk: bool,
     snapshots: Snapshots,
@@ -219,6 +220,7 @@ impl Node {
             applied_tick: 0,
             journal_bytes: 0,
             disk_space: DiskSpace::default(),
+            datagrams: DatagramCounts::default(),
             has_disk: true,
             snapshots,
             transfers: Transfers::default(),
@@ -338,11 +340,6 @@ impl Node {
         if let Phase::Running(replica) = &mut self.phase {
             replica.resign();
         }
-    }
-
-    /// How many bytes of disk the journal takes, for the status report.
-    pub fn note_journal_bytes(&mut self, bytes: u64) {
-        self.journal_bytes = bytes;
     }
 
     /// The identity as it stands: the greeting of a link names its cluster and incarnation.

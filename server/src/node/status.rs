@@ -1,11 +1,21 @@
 //! What a node says of itself to people.
 
-use common::{Role, StatusReport};
+use common::{DatagramCounts, Role, StatusReport};
 use paxos::{Replica, Slot};
 
 use super::{IDLE_TICKS, Node, Phase};
 
 impl Node {
+    /// How many bytes of disk the journal takes, for the status report.
+    pub fn note_journal_bytes(&mut self, bytes: u64) {
+        self.journal_bytes = bytes;
+    }
+
+    /// What became of datagrams, for the status report.
+    pub fn note_datagrams(&mut self, counts: DatagramCounts) {
+        self.datagrams = counts;
+    }
+
     pub(super) fn status(&self) -> StatusReport {
         let (hash_slot, state_hash) = if self.now >= self.applied_tick + IDLE_TICKS {
             (self.state.applied(), self.state.hash())
@@ -44,6 +54,7 @@ impl Node {
             journal_bytes: self.journal_bytes,
             snapshot_slot: self.snapshots.newest().0,
             revision: self.state.revision(),
+            datagrams: self.datagrams,
             remark: self.remark(),
         }
     }
