@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod config;
+pub mod diskless;
 pub mod events;
 pub mod failing;
 pub mod foreign;
@@ -16,6 +17,7 @@ pub mod node;
 pub mod peer;
 pub mod peers;
 pub mod replica_thread;
+mod room;
 pub mod server;
 pub mod settings;
 pub mod signboard;

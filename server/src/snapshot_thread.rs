@@ -134,6 +134,10 @@ impl SnapshotWork {
                 }
                 return None;
             }
+            TransferStep::DropKept => {
+                snapshot::drop_all(&*self.disk, &mut self.kept);
+                return None;
+            }
             TransferStep::Take {
                 slot,
                 offset,

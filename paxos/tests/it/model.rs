@@ -414,7 +414,11 @@ fn without_the_rule_two_commands_are_chosen() {
         (Rule::RejoinAtOnce, 2),
     ];
     for (rule, window) in broken {
-        let checker = Scenario { rule, window }.checker().threads(2).spawn_dfs().join();
+        let checker = Scenario { rule, window }
+            .checker()
+            .threads(2)
+            .spawn_dfs()
+            .join();
         let run = checker.discovery(AGREEMENT);
         let run = run.unwrap_or_else(|| panic!("{rule:?} does no harm"));
         let steps = run.into_actions();

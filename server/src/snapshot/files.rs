@@ -78,6 +78,13 @@ pub(super) fn drop_surplus(kept: &mut Vec<Kept>) {
     kept.drain(..surplus.max(received.unwrap_or(0)));
 }
 
+/// Removes all that are kept. One that cannot be removed counts no more than the others.
+pub fn drop_all(disk: &dyn Disk, kept: &mut Vec<Kept>) {
+    for one in kept.drain(..) {
+        let _ = disk.remove(&one.name);
+    }
+}
+
 fn sort(kept: &mut [Kept]) {
     kept.sort_unstable_by(|one, other| (one.slot, &one.name).cmp(&(other.slot, &other.name)));
 }

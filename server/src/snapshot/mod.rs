@@ -25,7 +25,7 @@ use std::io;
 
 use thiserror::Error;
 
-pub use files::{Kept, is_snapshot_name, newest, read_piece};
+pub use files::{Kept, drop_all, is_snapshot_name, newest, read_piece};
 pub use incoming::Incoming;
 pub use reader::{Loaded, Restored, load};
 pub use writer::Writer;

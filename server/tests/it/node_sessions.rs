@@ -33,11 +33,11 @@ fn r13_an_idle_cluster_forgets_sessions_too_and_then_leaves_the_log_alone() {
         cluster.tick();
     }
     assert_eq!(sessions(&mut cluster), 0);
-    let records = cluster.records();
+    let records = cluster.records;
     for _ in 0..3 * TICKS_PER_MINUTE {
         cluster.tick();
     }
-    assert_eq!(cluster.records(), records);
+    assert_eq!(cluster.records, records);
     let late = append(session, 1, 1, 0, 1);
     let expired = Outcome::Refused(Refusal::SessionExpired);
     assert_eq!(cluster.ask(late), expired, "the write does not run");

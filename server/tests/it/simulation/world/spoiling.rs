@@ -54,6 +54,7 @@ impl World {
                 nonce,
                 incarnation: voter.1,
                 durable_watermark: Slot(0),
+                space: paxos::Space::Ample,
             };
             self.feed(voter.0, leader, PeerMessage::Agreement(echo));
         }
