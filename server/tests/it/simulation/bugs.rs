@@ -59,11 +59,13 @@ pub(super) enum Bug {
     SuccessorReadsEarly,
     /// What was queued for the journal dies with the agent (RULES R16).
     QueueDiesWithAgent,
+    /// Nobody hears how much room there is, and everything is proposed until there is none (RULES R18).
+    ProposesIntoFullDisks,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 25] = [
+    pub(super) const ALL: [(Self, u64); 26] = [
         (Self::SentBeforeDurable, 22),
         (Self::BallotReused, 139),
         (Self::PromiseNotPersisted, 35),
@@ -89,6 +91,7 @@ impl Bug {
         (Self::DeadAcceptorsOutboxSent, 85),
         (Self::SuccessorReadsEarly, 4),
         (Self::QueueDiesWithAgent, 8),
+        (Self::ProposesIntoFullDisks, 9),
     ];
 
     /// Whether it shows only where sessions expire.
@@ -108,6 +111,7 @@ impl Bug {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::AppliesSomethingElse => "and a majority has",
+            Self::ProposesIntoFullDisks => "the reserve",
             Self::DeadAcceptorsOutboxSent => "has another state than others",
             Self::SuccessorReadsEarly => "was durable",
             _ => "",

@@ -15,6 +15,7 @@ pub(super) struct Report {
     pub(super) transfers: u64,
     pub(super) wipes: u64,
     pub(super) role_failures: u64,
+    pub(super) full_disks: u64,
     pub(super) simulated_us: u64,
     pub(super) trace_hash: u64,
 }
@@ -31,6 +32,7 @@ impl Report {
         self.transfers += other.transfers;
         self.wipes += other.wipes;
         self.role_failures += other.role_failures;
+        self.full_disks += other.full_disks;
         self.simulated_us += other.simulated_us;
     }
 }
@@ -39,7 +41,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} role_failures={} snapshots={} transfers={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} role_failures={} full_disks={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
@@ -48,6 +50,7 @@ impl fmt::Display for Report {
             self.pauses,
             self.wipes,
             self.role_failures,
+            self.full_disks,
             self.snapshots,
             self.transfers,
             self.simulated_us as f64 / 3.6e9

@@ -1,11 +1,13 @@
 //! The simulated world: its clock, what happens when, and who is in it.
 //!
 //! Beside it: `network` and `requests` carry messages, `turns` drives the replicas, `lives` starts and ends them,
-//! `disturbances`, `wiping` and `failing` do harm, `calm` ends the faults, and `judgement` says what must hold.
+//! `disturbances`, `wiping`, `failing` and
+//! `filling` do harm, `calm` ends the faults, and `judgement` says what must hold.
 
 mod calm;
 mod disturbances;
 mod failing;
+mod filling;
 mod judgement;
 mod lives;
 mod network;
@@ -25,6 +27,7 @@ use paxos::{ReplicaId, Slot};
 
 use self::calm::LIVENESS_US;
 use self::failing::Failing;
+use self::filling::Filling;
 use self::requests::Connection;
 use self::wiping::Wiping;
 use super::bugs::Bug;
@@ -68,6 +71,7 @@ pub(super) struct World {
     standstill_us: u64,
     wiping: Wiping,
     failing: Failing,
+    filling: Filling,
     calm: bool,
     report: Report,
     hasher: DefaultHasher,
@@ -135,6 +139,10 @@ enum Event {
     Wipe,
     /// An agent fails.
     Fail,
+    /// Disks become full, or have room again.
+    Fill,
+    /// All disks have room again.
+    Room,
     /// The successor of one that failed may be due.
     Succeed {
         replica: usize,
@@ -158,6 +166,9 @@ impl World {
         let (snapshot_journal_bytes, kept_log_bytes) =
             draw_snapshot_bounds(seed, &mut snapshot_random);
         let count = faults.replicas;
+        let wiping = Wiping::draw(seed, count, bug);
+        let filling = Filling::draw(seed, bug, wiping.happens());
+        filling.limit_pipelines(&mut faults);
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
             .map(|id| SimClient::new(id, random.draw(), &faults))
@@ -168,6 +179,7 @@ impl World {
                 reads_through_log: faults.reads_through_log,
                 snapshot_journal_bytes,
                 kept_log_bytes,
+                segment_bytes_max: filling.segment_bytes_max(),
                 bug,
                 session_expiry_s: match bug {
                     Some(Bug::SessionExpiresEarly) => faults.session_expiry_s / 2_000,
@@ -195,8 +207,9 @@ impl World {
             last_nonce: BTreeMap::new(),
             chosen_at: 0,
             standstill_us: 0,
-            wiping: Wiping::draw(seed, count, bug),
+            wiping,
             failing: Failing::draw(seed, bug),
+            filling,
             calm: false,
             report: Report::default(),
             hasher: DefaultHasher::new(),
@@ -215,11 +228,12 @@ impl World {
         self.schedule(self.faults.end_us, Event::Calm);
         self.schedule_wipe();
         self.schedule_failure();
-        let deadline = self.faults.end_us + LIVENESS_US;
+        self.schedule_filling();
+        let deadline = self.faults.end_us + self.filling.tight_us() + LIVENESS_US;
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
             self.step(event)?;
-            if self.calm && self.is_settled() {
+            if self.calm && !self.filling.is_tight() && self.is_settled() {
                 return self.judge();
             }
             if self.events.len() > EVENTS_MAX {
@@ -295,8 +309,13 @@ impl World {
             Event::Fault => self.draw_fault(),
             Event::Wipe => self.draw_wipe(),
             Event::Fail => self.draw_failure()?,
+            Event::Fill => self.draw_filling(),
+            Event::Room => self.end_filling()?,
             Event::Succeed { replica, life } => self.succeed(replica, life),
-            Event::Calm => self.become_calm()?,
+            Event::Calm => {
+                self.become_calm()?;
+                self.begin_tight_phase()?;
+            }
         }
         Ok(())
     }

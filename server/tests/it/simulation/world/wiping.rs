@@ -42,6 +42,11 @@ impl Wiping {
             blank: BTreeSet::new(),
         }
     }
+
+    /// Whether there is any.
+    pub(super) fn happens(&self) -> bool {
+        self.interval_us_max > 0
+    }
 }
 
 impl World {
