@@ -43,6 +43,14 @@ pub(super) struct SimReplica {
     pub(super) revived: Option<u64>,
 }
 
+/// A disk as it once was, and what is known of its snapshots.
+#[derive(Debug)]
+pub(super) struct DiskCopy {
+    disk: FaultyDisk,
+    received: Option<Slot>,
+    rotten: Option<String>,
+}
+
 /// What a start is told.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
@@ -208,6 +216,27 @@ impl SimReplica {
     pub(super) fn is_founded(&self) -> bool {
         let identity = Identity::load(&self.disk);
         identity.is_ok_and(|identity| identity.is_some_and(|identity| identity.founding.is_some()))
+    }
+
+    /// The disk as it is while the replica is down.
+    pub(super) fn copy_disk(&self) -> DiskCopy {
+        DiskCopy {
+            disk: self.disk.copy(),
+            received: self.received,
+            rotten: self.rotten.clone(),
+        }
+    }
+
+    /// The disk is as it was.
+    pub(super) fn put_disk(&mut self, copy: DiskCopy) {
+        let DiskCopy {
+            disk,
+            received,
+            rotten,
+        } = copy;
+        self.disk = disk;
+        self.received = received;
+        self.rotten = rotten;
     }
 
     /// The process of a replica that is known to be up.

@@ -14,6 +14,7 @@ pub(super) struct Report {
     pub(super) snapshots: u64,
     pub(super) transfers: u64,
     pub(super) wipes: u64,
+    pub(super) rollbacks: u64,
     pub(super) role_failures: u64,
     pub(super) full_disks: u64,
     pub(super) simulated_us: u64,
@@ -31,6 +32,7 @@ impl Report {
         self.snapshots += other.snapshots;
         self.transfers += other.transfers;
         self.wipes += other.wipes;
+        self.rollbacks += other.rollbacks;
         self.role_failures += other.role_failures;
         self.full_disks += other.full_disks;
         self.simulated_us += other.simulated_us;
@@ -41,7 +43,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} role_failures={} full_disks={} snapshots={} transfers={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} rollbacks={} role_failures={} full_disks={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
@@ -49,6 +51,7 @@ impl fmt::Display for Report {
             self.partitions,
             self.pauses,
             self.wipes,
+            self.rollbacks,
             self.role_failures,
             self.full_disks,
             self.snapshots,

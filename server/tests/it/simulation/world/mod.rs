@@ -1,8 +1,8 @@
 //! The simulated world: its clock, what happens when, and who is in it.
 //!
 //! Beside it: `network` and `requests` carry messages, `turns` drives the replicas, `lives` starts and ends them,
-//! `disturbances`, `wiping`, `failing` and
-//! `filling` do harm, `calm` ends the faults, and `judgement` says what must hold.
+//! `disturbances`, `wiping`, `rolling_back`,
+//! `failing` and `filling` do harm, `calm` ends the faults, and `judgement` says what must hold.
 
 mod calm;
 mod disturbances;
@@ -12,6 +12,7 @@ mod judgement;
 mod lives;
 mod network;
 mod requests;
+mod rolling_back;
 mod spoiling;
 mod turns;
 mod wiping;
@@ -29,6 +30,7 @@ use self::calm::LIVENESS_US;
 use self::failing::Failing;
 use self::filling::Filling;
 use self::requests::Connection;
+use self::rolling_back::RollingBack;
 use self::wiping::Wiping;
 use super::bugs::Bug;
 use super::client::SimClient;
@@ -72,6 +74,7 @@ pub(super) struct World {
     wiping: Wiping,
     failing: Failing,
     filling: Filling,
+    rolling_back: RollingBack,
     calm: bool,
     report: Report,
     hasher: DefaultHasher,
@@ -137,6 +140,8 @@ enum Event {
     Fault,
     /// A disk is lost.
     Wipe,
+    /// A disk goes back to an earlier state.
+    RollBack,
     /// An agent fails.
     Fail,
     /// Disks become full, or have room again.
@@ -167,7 +172,8 @@ impl World {
             draw_snapshot_bounds(seed, &mut snapshot_random);
         let count = faults.replicas;
         let wiping = Wiping::draw(seed, count, bug);
-        let filling = Filling::draw(seed, bug, wiping.happens());
+        let rolling_back = RollingBack::draw(seed, count, bug);
+        let filling = Filling::draw(seed, bug, wiping.happens() || rolling_back.happens());
         filling.limit_pipelines(&mut faults);
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
@@ -210,6 +216,7 @@ impl World {
             wiping,
             failing: Failing::draw(seed, bug),
             filling,
+            rolling_back,
             calm: false,
             report: Report::default(),
             hasher: DefaultHasher::new(),
@@ -229,6 +236,7 @@ impl World {
         self.schedule_wipe();
         self.schedule_failure();
         self.schedule_filling();
+        self.schedule_rolling_back();
         let deadline = self.faults.end_us + self.filling.tight_us() + LIVENESS_US;
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
@@ -308,6 +316,7 @@ impl World {
             }
             Event::Fault => self.draw_fault(),
             Event::Wipe => self.draw_wipe(),
+            Event::RollBack => self.draw_rolling_back(),
             Event::Fail => self.draw_failure()?,
             Event::Fill => self.draw_filling(),
             Event::Room => self.end_filling()?,

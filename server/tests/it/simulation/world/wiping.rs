@@ -112,7 +112,7 @@ impl World {
     /// Where disks are lost nobody forgets what others may have to learn again: the log in memory is all that they can
     /// learn it from.
     pub(super) fn keep_in_memory(&self, message: &mut PeerMessage) {
-        if self.wiping.interval_us_max == 0 {
+        if !self.wiping.happens() && !self.rolling_back.happens() {
             return;
         }
         if let PeerMessage::Agreement(
