@@ -90,6 +90,12 @@ pub enum Refusal {
         /// The limit, in bytes.
         bytes_max: u64,
     },
+    /// The disks of a majority are nearly full: nothing that needs room is proposed until there is some (RULES R18). GET
+    /// goes on. This copy was not proposed.
+    DiskFull {
+        /// Whether DELETE is refused too; otherwise it goes on.
+        refuses_deletes: bool,
+    },
     /// The cluster does not know this session (any more). This copy did not run.
     SessionExpired,
     /// The write is below its session's floor: the client had already heard its answer or given it up. This copy

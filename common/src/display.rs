@@ -114,6 +114,17 @@ impl fmt::Display for Refusal {
             Self::StoreFull { bytes_max } => {
                 write!(f, "store full: the cluster may hold {bytes_max} bytes")
             }
+            Self::DiskFull { refuses_deletes } => {
+                let goes_on = if *refuses_deletes {
+                    "GET goes on"
+                } else {
+                    "GET and DELETE go on"
+                };
+                write!(
+                    f,
+                    "disk full: the disks of most replicas have hardly any room left; {goes_on}"
+                )
+            }
             Self::SessionExpired => f.write_str("session expired: the cluster forgot it"),
             Self::Closed => f.write_str("closed: the write was answered or given up before"),
             Self::TooManyOutstanding { width } => {

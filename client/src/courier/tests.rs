@@ -446,6 +446,22 @@ fn a_full_store_is_the_answer_of_every_copy() {
 }
 
 #[test]
+fn a_full_disk_is_said_at_once_and_what_was_sent_before_stays_unknown() {
+    let refusal = Refusal::DiskFull {
+        refuses_deletes: false,
+    };
+    let mut rig = Rig::with_session(2);
+    let ticket = rig.put("a");
+    rig.refuse(0, ticket, refusal.clone());
+    assert!(matches!(rig.error(), ClientError::Refused(_)));
+    let ticket = rig.put("a");
+    rig.courier.closed(0, "gone", rig.now);
+    rig.greet(1);
+    rig.refuse(1, ticket, refusal);
+    assert!(matches!(rig.error(), ClientError::RefusedRetry(_)));
+}
+
+#[test]
 fn a_busy_replica_is_asked_again_after_a_pause_and_no_other_is_burdened() {
     let mut rig = Rig::with_session(2);
     let ticket = rig.put("a");

@@ -261,6 +261,12 @@ fn refusals() {
         ),
         (Refusal::EmptyKey, "04"),
         (Refusal::StoreFull { bytes_max: 8 }, "05 0000000000000008"),
+        (
+            Refusal::DiskFull {
+                refuses_deletes: true,
+            },
+            "0d 01",
+        ),
         (Refusal::SessionExpired, "06"),
         (Refusal::Closed, "07"),
         (

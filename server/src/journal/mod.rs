@@ -60,7 +60,7 @@ pub use file_disk::{FileDisk, FileDiskError};
 pub use open::{Opened, Replay, TornTail};
 pub use segment::{Owner, Spare};
 pub use trim::TrimmedSegments;
-pub use writer::{Journal, JournalSettings, SpareOrder};
+pub use writer::{Journal, JournalSettings, SEGMENT_BYTES_MAX, SpareOrder};
 
 /// The number of a batch: 1 for the first of a journal, then without gaps, also over restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

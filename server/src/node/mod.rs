@@ -6,6 +6,7 @@
 mod agents;
 mod batch;
 mod clients;
+mod disk_space;
 mod diskless;
 pub(crate) mod founding;
 mod hash;
@@ -35,6 +36,7 @@ use common::{Answer, DatagramCounts, Outcome, Refusal, Request};
 use log::{debug, error, info, warn};
 use paxos::{Config, Configuration, Envelope, Persist, Recovered, Replica, ReplicaId, Slot};
 
+use self::disk_space::DiskSpace;
 use self::founding::{Founding, FoundingStep};
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
@@ -109,6 +111,7 @@ pub struct Node {
     applied_tick: u64,
     journal_bytes: u64,
     datagrams: DatagramCounts,
+    disk_space: DiskSpace,
     /// Whether what is handed over survives this process.
     has_disk: bool,
     snapshots: Snapshots,
@@ -217,6 +220,7 @@ impl Node {
             applied_tick: 0,
             journal_bytes: 0,
             datagrams: DatagramCounts::default(),
+            disk_space: DiskSpace::default(),
             has_disk: true,
             snapshots,
             transfers: Transfers::default(),
@@ -324,6 +328,7 @@ impl Node {
         }
         self.tick_hashes();
         self.tick_rejoin();
+        self.tick_disk_space();
         self.tick_losses();
         self.tick_clients();
         self.tick_snapshots();
@@ -424,6 +429,7 @@ impl Node {
         );
         config.kept_bytes_max = self.kept_log_bytes_max.unwrap_or(config.kept_bytes_max);
         self.phase = Phase::Running(Box::new(Replica::new(config, configuration, log)));
+        self.pass_on_space();
     }
 
     fn take_founding_step(&mut self, step: FoundingStep) {

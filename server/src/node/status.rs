@@ -66,7 +66,12 @@ impl Node {
             Phase::Founding(founding) => founding.remark(&self.settings),
             Phase::Running(_) => self.why_no_vote(),
         };
-        let parts = [self.loss_remark(), grave, self.agent_remark.clone()];
+        let parts = [
+            self.loss_remark(),
+            grave,
+            self.disk_space_remark(),
+            self.agent_remark.clone(),
+        ];
         let gravest = parts.into_iter().find(|part| !part.is_empty());
         let parts = [gravest.unwrap_or_default(), self.disk_remark().to_owned()];
         let said: Vec<&str> = parts

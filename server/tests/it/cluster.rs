@@ -28,6 +28,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Cluster {
     directory: TempDir,
+    data: Vec<PathBuf>,
     flags: Vec<String>,
     /// Who runs without a disk.
     diskless: Vec<usize>,
@@ -59,7 +60,26 @@ impl Cluster {
         Self::start_as(&[], flags, proxy)
     }
 
+    /// With the replicas' files in directories of the test's.
+    pub(crate) fn start_at(data: Vec<PathBuf>) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self::start_in(directory, data, &[], &[], |_| None)
+    }
+
     fn start_as(
+        diskless: &[usize],
+        flags: &[&str],
+        proxy: impl Fn(SocketAddr) -> Option<Proxy>,
+    ) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = |id| directory.path().join(format!("data{id}"));
+        let data = (0..SIZE).map(data).collect();
+        Self::start_in(directory, data, diskless, flags, proxy)
+    }
+
+    fn start_in(
+        directory: TempDir,
+        data: Vec<PathBuf>,
         diskless: &[usize],
         flags: &[&str],
         proxy: impl Fn(SocketAddr) -> Option<Proxy>,
@@ -68,7 +88,8 @@ impl Cluster {
         let peer_ports: Vec<HeldPort> = (0..SIZE).map(|_| HeldPort::new()).collect();
         let mut cluster = Self {
             _turn: turn,
-            directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            directory,
+            data,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             diskless: diskless.to_vec(),
             client_ports: (0..SIZE).map(|_| HeldPort::new()).collect(),
@@ -190,7 +211,7 @@ impl Cluster {
 
     /// The directory of a replica's files.
     pub(crate) fn data(&self, id: usize) -> PathBuf {
-        self.directory.path().join(format!("data{id}"))
+        self.data[id].clone()
     }
 
     /// A directory for what else a test needs.

@@ -35,7 +35,7 @@ fn restarted_replica_rejoins() {
         );
     }
     load.wait_for_more(100);
-    let outcome = load.stop();
+    let mut outcome = load.stop();
     assert_eq!(outcome.errors, Vec::<String>::new());
     for id in ALL {
         outcome.assert_all_there(&mut cluster.client_of(id));
@@ -122,7 +122,7 @@ fn two_without_disks_and_three_with() {
         wait_for_vote(&cluster, id);
     }
     load.wait_for_more(50);
-    let outcome = load.stop();
+    let mut outcome = load.stop();
     assert_eq!(outcome.errors, Vec::<String>::new());
     for id in ALL {
         outcome.assert_all_there(&mut cluster.client_of(id));

@@ -199,6 +199,9 @@ fn longest_outcomes() -> Vec<Outcome> {
             bytes_max: number,
         },
         Refusal::StoreFull { bytes_max: number },
+        Refusal::DiskFull {
+            refuses_deletes: true,
+        },
         Refusal::SessionExpired,
         Refusal::Closed,
         Refusal::TooManyOutstanding { width: number },

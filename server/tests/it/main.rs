@@ -53,6 +53,12 @@ mod library_group;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod node_agents;
+#[cfg(test)]
+mod node_disk_space;
+#[cfg(test)]
+mod node_founding;
+#[cfg(test)]
 mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
