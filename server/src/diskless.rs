@@ -67,6 +67,11 @@ impl Disk for MemoryDisk {
         Ok(self.content(name)?.lock().len() as u64)
     }
 
+    /// Nobody has measured: the state itself is bounded elsewhere, and a snapshot of it is as long.
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     fn open_growing(&self, name: &str, bytes_kept: u64) -> io::Result<Box<dyn GrowingFile>> {
         let content = match self.content(name) {
             Err(_) if bytes_kept == 0 => self.replace(name, Vec::new()),
@@ -83,6 +88,11 @@ impl Disk for MemoryDisk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
         Ok(Box::new(MemoryFile(self.replace(name, vec![0; bytes]))))
+    }
+
+    /// Memory cannot be promised.
+    fn reserve(&self, _name: &str, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
@@ -130,6 +140,10 @@ impl GrowingFile for MemoryFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

@@ -26,6 +26,8 @@ pub enum Event {
     WorkerQuiet,
     /// The journal made work durable.
     Durable(Durable),
+    /// There is more room on the disk than before, or less.
+    Room(RoomReport),
     /// What became of a step of a snapshot.
     Snapshot(SnapshotProgress),
     /// What became of a step of a snapshot that travels.
@@ -92,6 +94,15 @@ pub enum Work {
     },
     /// Make durable what is there, seal the journal, and end.
     Finish,
+}
+
+/// What can still be written to this replica's disk (RULES R18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomReport {
+    /// What the journal has preallocated, and what is free, in bytes.
+    pub writable_bytes: u64,
+    /// Something waits for room: nothing becomes durable meanwhile.
+    pub is_stalled: bool,
 }
 
 /// How far the journal thread is.

@@ -24,7 +24,7 @@ use paxos::{Incarnation, ReplicaId};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::journal::Disk;
+use crate::journal::{Disk, is_disk_full};
 
 /// What the directory says of its owner. Written once when the directory is new, and once more at the founding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,9 +55,13 @@ impl Identity {
     /// the one before it is still there, or this one.
     ///
     /// # Errors
-    /// When the disk fails or is full.
+    /// When the disk fails, or is full: see [`IdentityError::is_disk_full`].
     pub fn store(&self, disk: &dyn Disk) -> Result<(), IdentityError> {
         disk.write_new(TEMPORARY_NAME, &encode(self))
+            .inspect_err(|_| {
+                // A part of it would take room from what is tried next.
+                let _ = disk.remove(TEMPORARY_NAME);
+            })
             .and_then(|()| disk.rename(TEMPORARY_NAME, FILE_NAME))
             .and_then(|()| disk.sync_directory())
             .map_err(|source| IdentityError::Write { source })
@@ -103,6 +107,14 @@ pub enum IdentityError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl IdentityError {
+    /// Whether somebody has but to make room: then it can be stored again.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Write { source } if is_disk_full(source))
+    }
 }
 
 /// What founds a cluster: the configuration from slot 0 (RULES R11).

@@ -3,22 +3,28 @@
 //! It takes all work that waits, appends it as one batch, syncs once, and says how far it came; what comes meanwhile
 //! is the next batch. Beside it a helper makes the file for the next segment and removes those that are trimmed, which
 //! takes too long to wait for. A failed write or sync ends the process before anything is said that rests on it (DESIGN 6).
+//!
+//! On a full disk it waits for room (RULES R18): nothing is lost, and nothing that rests on what waits is said. Meanwhile it
+//! gives up what snapshots cover, takes the segments that the helper makes, and ends when it is told to: what is not durable
+//! was never claimed. How much room there is it tells the replica thread all the time.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use paxos::Slot;
 use thiserror::Error;
 
 use crate::events::{Durable, Event, Work};
 use crate::identity::{ClusterSettings, Identity, IdentityError};
-use crate::journal::{Disk, Journal, JournalError, SpareOrder, TrimmedSegments};
+use crate::journal::{Disk, Journal, JournalError, Serial, Spare, SpareOrder, TrimmedSegments};
 use crate::mailbox::Mailbox;
 use crate::node::Recovery;
+use crate::room::RoomWatch;
 use crate::snapshot::{self, SnapshotError};
 
 /// What ends the process, with a sentence that says why. In a test it may return.
@@ -63,9 +69,11 @@ impl JournalThread {
         let (work, waiting) = crossbeam_channel::unbounded();
         let helper = Helper::start(Arc::clone(&disk), work.clone())?;
         let writer = Writer {
+            room: RoomWatch::new(Arc::clone(&disk), replica_thread.clone()),
             journal,
             disk,
             waiting,
+            set_aside: VecDeque::new(),
             replica_thread,
             helper,
             work_done: 0,
@@ -111,13 +119,29 @@ enum WriteError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// There was no room until the end. Nobody was told that what waits is durable.
+    #[error("the disk is full, and the process stops")]
+    StoppedWhileFull,
+}
+
+impl WriteError {
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.is_disk_full(),
+            Self::Identity(error) => error.is_disk_full(),
+            Self::Snapshot(_) | Self::StoppedWhileFull => false,
+        }
+    }
 }
 
 struct Writer {
     journal: Journal,
     disk: Arc<dyn Disk>,
     waiting: Receiver<Work>,
+    /// What came while the disk was full and is to be done in its turn.
+    set_aside: VecDeque<Work>,
     replica_thread: Mailbox<Event>,
+    room: RoomWatch,
     helper: Helper,
     /// Pieces of work that are appended.
     work_done: u64,
@@ -142,25 +166,37 @@ enum Chore {
 
 impl Writer {
     fn run(mut self) -> Result<(), WriteError> {
+        match self.serve() {
+            Ok(()) => {}
+            Err(error @ WriteError::StoppedWhileFull) => log::warn!("{error}"),
+            Err(error) => return Err(error),
+        }
+        self.finish()
+    }
+
+    fn serve(&mut self) -> Result<(), WriteError> {
         while !self.finishing {
             let Some(first) = self.next_work()? else {
                 break;
             };
             self.append(first)?;
             // What comes while this is taken may be taken too: an append is quicker than a hand-over.
-            while let Ok(work) = self.waiting.try_recv() {
+            while let Some(work) = self.more_work() {
                 self.append(work)?;
             }
             self.sync()?;
-            self.trim()?;
-            self.order_spare();
+            self.keep_house()?;
+            self.room.note(&self.journal);
         }
-        self.finish()
+        Ok(())
     }
 
-    /// The next piece of work; seals the journal when there is none for a moment. `None` when nobody is left to give
-    /// any.
+    /// The next piece of work. When there is none for a moment, the journal is sealed, and the room on the disk watched.
+    /// `None` when nobody is left to give any.
     fn next_work(&mut self) -> Result<Option<Work>, WriteError> {
+        if let Some(work) = self.set_aside.pop_front() {
+            return Ok(Some(work));
+        }
         if let Ok(work) = self.waiting.recv_timeout(SEAL_AFTER) {
             return Ok(Some(work));
         }
@@ -168,18 +204,43 @@ impl Writer {
             Ok(()) | Err(JournalError::DiskFull { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(self.waiting.recv().ok())
+        loop {
+            self.keep_house()?;
+            self.room.look(&self.journal, false);
+            match self.waiting.recv_timeout(LOOK_INTERVAL) {
+                Ok(work) => return Ok(Some(work)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn more_work(&mut self) -> Option<Work> {
+        let set_aside = self.set_aside.pop_front();
+        set_aside.or_else(|| self.waiting.try_recv().ok())
+    }
+
+    /// What nobody waits for. It is tried again when there is nothing else to do: others may have made room.
+    fn keep_house(&mut self) -> Result<(), WriteError> {
+        let trimmed = self.trim()?;
+        if !trimmed.is_empty() {
+            let _ = self.helper.chores.send(Chore::Remove(trimmed));
+        }
+        self.room.keep_reserve(&mut self.journal);
+        self.order_spare();
+        Ok(())
     }
 
     fn append(&mut self, work: Work) -> Result<(), WriteError> {
         match work {
             Work::Persist(persist) => {
-                match self.journal.append(&persist) {
-                    // What does not fit is staged, and the sync waits for room.
-                    Ok(()) | Err(JournalError::DiskFull { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                let appended = self.journal.append(&persist);
                 self.work_done += 1;
+                match appended {
+                    // What does not fit is staged, and more is not to be.
+                    Err(JournalError::DiskFull { .. }) => self.sync()?,
+                    appended => appended?,
+                }
             }
             Work::Identity(identity) => {
                 self.store_identity(&identity)?;
@@ -210,7 +271,7 @@ impl Writer {
     /// Work before it must be durable before it, as work after it must be durable after.
     fn store_identity(&mut self, identity: &Identity) -> Result<(), WriteError> {
         self.sync_journal()?;
-        identity.store(&*self.disk)?;
+        self.with_room(|writer| Ok(identity.store(&*writer.disk)?))?;
         log::info!("this replica is {identity}");
         Ok(())
     }
@@ -225,20 +286,56 @@ impl Writer {
         Ok(())
     }
 
-    /// Syncs, and on a full disk waits for room: nothing is lost, and nothing is answered meanwhile.
-    fn sync_journal(&mut self) -> Result<crate::journal::Serial, WriteError> {
-        let mut said_at: Option<Instant> = None;
+    fn sync_journal(&mut self) -> Result<Serial, WriteError> {
+        self.with_room(|writer| Ok(writer.journal.sync()?))
+    }
+
+    /// Does what may find the disk full, and then waits for room and does it again.
+    fn with_room<T>(
+        &mut self,
+        attempt: impl Fn(&mut Self) -> Result<T, WriteError>,
+    ) -> Result<T, WriteError> {
+        let mut is_stalled = false;
         loop {
-            match self.journal.sync() {
-                Ok(serial) => return Ok(serial),
-                Err(error @ JournalError::DiskFull { .. }) => {
-                    if said_at.is_none_or(|said| said.elapsed() >= FULL_SAY_INTERVAL) {
-                        log::error!("{error}: this replica is silent until there is room");
-                        said_at = Some(Instant::now());
+            match attempt(self) {
+                Err(error) if error.is_disk_full() => {
+                    if self.finishing {
+                        return Err(WriteError::StoppedWhileFull);
                     }
-                    thread::sleep(FULL_WAIT);
+                    self.room.say_full(&error);
+                    self.room.look(&self.journal, true);
+                    is_stalled = true;
+                    self.wait_for_room()?;
                 }
-                Err(error) => return Err(error.into()),
+                done => {
+                    if is_stalled && done.is_ok() {
+                        log::info!("there is room on the disk again");
+                        self.room.look(&self.journal, false);
+                    }
+                    return done;
+                }
+            }
+        }
+    }
+
+    /// Waits a little, until there may be room or the process is to stop.
+    fn wait_for_room(&mut self) -> Result<(), WriteError> {
+        let until = Instant::now() + FULL_WAIT;
+        loop {
+            let trimmed = self.trim()?;
+            if !trimmed.is_empty() {
+                remove(trimmed, &*self.disk);
+                return Ok(());
+            }
+            match self.waiting.recv_deadline(until) {
+                Ok(Work::Trim(slot)) => self.trim_below = slot.max(self.trim_below),
+                Ok(Work::Spare(spare)) => return self.take_spare(spare),
+                Ok(Work::Finish) | Err(RecvTimeoutError::Disconnected) => {
+                    self.finishing = true;
+                    return Ok(());
+                }
+                Ok(work) => self.set_aside.push_back(work),
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
             }
         }
     }
@@ -254,28 +351,20 @@ impl Writer {
     }
 
     /// Gives up what snapshots cover. A full disk leaves it for later.
-    fn trim(&mut self) -> Result<(), WriteError> {
+    fn trim(&mut self) -> Result<TrimmedSegments, WriteError> {
         match self.journal.trim_below(self.trim_below) {
-            Ok(trimmed) if trimmed.is_empty() => {}
-            Ok(trimmed) => {
-                let _ = self.helper.chores.send(Chore::Remove(trimmed));
-            }
-            Err(JournalError::DiskFull { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(JournalError::DiskFull { .. }) => Ok(TrimmedSegments::default()),
+            trimmed => Ok(trimmed?),
         }
-        Ok(())
     }
 
-    fn take_spare(
-        &mut self,
-        spare: Result<crate::journal::Spare, JournalError>,
-    ) -> Result<(), WriteError> {
+    fn take_spare(&mut self, spare: Result<Spare, JournalError>) -> Result<(), WriteError> {
         let was_made = spare.is_ok();
         match self.journal.take_spare(spare) {
             Ok(()) => Ok(()),
-            Err(error) if was_made => Err(error.into()),
+            Err(error) if was_made && !error.is_disk_full() => Err(error.into()),
             Err(error) => {
-                log::warn!("the next segment of the journal is not ready: {error}");
+                self.room.say_unready("the next segment", &error);
                 self.order_at = Instant::now() + ORDER_AGAIN_AFTER;
                 Ok(())
             }
@@ -302,11 +391,7 @@ impl Helper {
                         // When the journal thread is gone, the next start removes the file.
                         let _ = made.send(Work::Spare(order.make(&*disk)));
                     }
-                    Chore::Remove(trimmed) => {
-                        if let Err(error) = trimmed.remove(&*disk) {
-                            log::warn!("{error}: the next start tries again");
-                        }
-                    }
+                    Chore::Remove(trimmed) => remove(trimmed, &*disk),
                 }
             }
         };
@@ -325,9 +410,17 @@ impl Helper {
     }
 }
 
+fn remove(trimmed: TrimmedSegments, disk: &dyn Disk) {
+    if let Err(error) = trimmed.remove(disk) {
+        log::warn!("{error}: the next start tries again");
+    }
+}
+
 /// A journal that had nothing to do for so long is sealed. Short, because a flipped bit in an unsealed last batch makes
 /// the replica blank; long enough that a client that writes one value after the other does not cause a seal for each.
 const SEAL_AFTER: Duration = Duration::from_millis(20);
+/// How often a full disk is looked at: somebody may have made room.
 const FULL_WAIT: Duration = Duration::from_millis(100);
-const FULL_SAY_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the room on the disk is looked at while there is nothing to do.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const ORDER_AGAIN_AFTER: Duration = Duration::from_secs(1);

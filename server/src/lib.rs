@@ -17,6 +17,7 @@ pub mod node;
 pub mod peer;
 pub mod peers;
 pub mod replica_thread;
+mod room;
 pub mod server;
 pub mod settings;
 pub mod signboard;

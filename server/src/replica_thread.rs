@@ -161,6 +161,10 @@ impl Turning {
                     self.thread.node.note_journal_bytes(durable.journal_bytes);
                     self.promises.note(durable);
                 }
+                Event::Room(room) => {
+                    let node = &mut self.thread.node;
+                    node.note_room(room.writable_bytes, room.is_stalled);
+                }
                 Event::Snapshot(progress) => self.thread.node.snapshot_progress(progress),
                 Event::Transfer(progress) => self.thread.node.transfer_progress(progress),
                 Event::ReadBack(recovery) => {

@@ -322,6 +322,7 @@ fn bench_measures_and_checks_what_was_appended() {
         "max_us",
         "errors",
         "longest_gap_ms",
+        "longest_gap_ended_s",
     ] {
         assert!(report.get(name).is_some(), "{name} is missing in {report}");
     }

@@ -46,19 +46,35 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// When the file is absent or the directory cannot be read.
     fn length(&self, name: &str) -> io::Result<u64>;
 
-    /// Opens a file to be written from its beginning to its end. What is there beyond `bytes_kept` is cut; with 0 the
-    /// file is made if it is absent. Neither its name nor the cut is durable yet.
+    /// What may still be written into the directory, in bytes, as far as the system can tell: others may write there too.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Opens a file to be written from `bytes_kept` on; with 0 the file is made if it is absent. What is there beyond
+    /// stays as room for what is written, until [`GrowingFile::finish`] cuts what is left of it. The name is not yet
+    /// durable.
     ///
     /// # Errors
     /// When the file cannot be opened, or is shorter than `bytes_kept` ([`io::ErrorKind::UnexpectedEof`]).
     fn open_growing(&self, name: &str, bytes_kept: u64) -> io::Result<Box<dyn GrowingFile>>;
 
     /// Makes a file of `bytes` zeros, which are written (not left out as a hole) and synced. `bytes` is a multiple of
-    /// [`BLOCK_BYTES`]. Its name is not yet durable. A file that had the name is replaced.
+    /// [`BLOCK_BYTES`]. Its name is not yet durable. A file that has the name is overwritten in place, so that its room is
+    /// enough for one that is no longer.
     ///
     /// # Errors
     /// When the file cannot be made in full; a part of it may be left behind.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes sure that `bytes` can be written to a file of this name without any more room: makes it, or makes the one
+    /// that is there so long or so short. What is in it besides is arbitrary. Nothing is durable.
+    ///
+    /// # Errors
+    /// When there is no room, or the file system cannot promise any ([`io::ErrorKind::Unsupported`]). The file is then as
+    /// long as it was, or absent.
+    fn reserve(&self, name: &str, bytes: u64) -> io::Result<()>;
 
     /// Makes a small file that holds `content`, written and synced. Its name is not yet durable. A file that had the
     /// name is replaced.
@@ -103,17 +119,33 @@ pub trait DiskFile: Send + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// An open file that grows at its end. Through the page cache: it is written in large pieces, and read back.
+/// An open file that is written from one end to the other. Through the page cache: it is written in large pieces, and
+/// read back.
 pub trait GrowingFile: Send + fmt::Debug {
-    /// Adds `bytes` at the end.
+    /// Adds `bytes` behind what was written before.
     ///
     /// # Errors
     /// When the device is full or says so. A part of the bytes may be there.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes all that was written durable, and the length.
+    /// Makes all that was written durable.
     ///
     /// # Errors
     /// As for [`DiskFile::sync`].
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Everything is written: cuts what is there behind it, and makes all durable, and the length.
+    ///
+    /// # Errors
+    /// As for [`DiskFile::sync`].
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+/// Whether an error says that there is no room: somebody may make some, and nothing is broken.
+#[must_use]
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }

@@ -6,6 +6,8 @@ use std::io;
 use paxos::ReplicaId;
 use thiserror::Error;
 
+use super::disk::is_disk_full;
+
 /// Why the journal did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum JournalError {
@@ -65,13 +67,24 @@ impl JournalError {
 
     /// The error for a file that could not be made: a full disk is one that the caller can wait out.
     pub(super) fn of_making(file: &str, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+        Self::of_growing(DiskAction::Create, file, source)
+    }
+
+    /// The same for another action that may need room and has changed nothing.
+    pub(super) fn of_growing(action: DiskAction, file: &str, source: io::Error) -> Self {
+        if is_disk_full(&source) {
+            return Self::DiskFull {
                 file: file.to_owned(),
                 source,
-            },
-            _ => Self::disk(DiskAction::Create, file, source),
+            };
         }
+        Self::disk(action, file, source)
+    }
+
+    /// Whether somebody has but to make room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::DiskFull { .. })
     }
 }
 

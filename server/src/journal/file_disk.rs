@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use thiserror::Error;
 
 use super::aligned::AlignedBuffer;
@@ -76,17 +77,18 @@ impl FileDisk {
         })
     }
 
-    fn create_file(&self, name: &str, flags: i32) -> io::Result<File> {
+    /// Opens a file to be written, and makes it if it is absent. What is in it stays.
+    fn open_or_create(&self, name: &str, flags: i32) -> io::Result<File> {
         OpenOptions::new()
             .write(true)
             .create(true)
-            .truncate(true)
+            .truncate(false)
             .custom_flags(flags)
             .open(self.path.join(name))
     }
 
     fn create_zeros(&self, name: &str, bytes: u64, flags: i32) -> io::Result<File> {
-        let file = self.create_file(name, flags)?;
+        let file = self.open_or_create(name, flags)?;
         let mut zeros = AlignedBuffer::default();
         let mut offset = 0;
         while offset < bytes {
@@ -95,9 +97,24 @@ impl FileDisk {
             file.write_all_at(zeros.as_slice(), offset)?;
             offset += piece;
         }
+        file.set_len(bytes)?;
         file.sync_all()?;
         Ok(file)
     }
+}
+
+/// Gives a file of `length` bytes the blocks for `bytes`, or takes those beyond from it.
+fn allocate(file: &File, length: u64, bytes: u64) -> io::Result<()> {
+    if bytes < length {
+        return file.set_len(bytes);
+    }
+    let allocated = fallocate(file, FallocateFlags::empty(), 0, bytes);
+    allocated.map_err(|error| {
+        // Some file systems keep the part that there was room for. If that cannot be given back, it is still a part of
+        // this file, and found again with it.
+        let _ = file.set_len(length);
+        error.into()
+    })
 }
 
 /// Makes a directory, and those above it, so that a loss of power does not take it away again with all that is in it.
@@ -149,6 +166,15 @@ impl Disk for FileDisk {
         Ok(fs::metadata(self.path.join(name))?.len())
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = fstatvfs(&self.directory)?;
+        if found.f_blocks == 0 {
+            // It has no bound of its own, and so does not count.
+            return Ok(u64::MAX);
+        }
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn open_growing(&self, name: &str, bytes_kept: u64) -> io::Result<Box<dyn GrowingFile>> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -158,8 +184,7 @@ impl Disk for FileDisk {
         if file.metadata()?.len() < bytes_kept {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        file.set_len(bytes_kept)?;
-        file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(bytes_kept))?;
         Ok(Box::new(file))
     }
 
@@ -172,8 +197,19 @@ impl Disk for FileDisk {
         }
     }
 
+    fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let file = self.open_or_create(name, 0)?;
+        let length = file.metadata()?.len();
+        allocate(&file, length, bytes).inspect_err(|_| {
+            if length == 0 {
+                let _ = fs::remove_file(self.path.join(name));
+            }
+        })
+    }
+
     fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let mut file = self.create_file(name, 0)?;
+        let mut file = self.open_or_create(name, 0)?;
+        file.set_len(0)?;
         file.write_all(content)?;
         file.sync_all()
     }
@@ -207,6 +243,12 @@ impl GrowingFile for File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let written_bytes = self.stream_position()?;
+        self.set_len(written_bytes)?;
         self.sync_all()
     }
 }

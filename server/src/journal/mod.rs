@@ -29,8 +29,12 @@
 //! journal says which slots its snapshot covers ([`Storage::open_above`]), and a journal that lacks a command above them is
 //! damaged.
 //!
+//! # On a full disk
+//! Nothing is lost: what is staged waits until there is room for another segment, and trimming needs none. Segments are
+//! made in full before they are used, so that only making one can fail for want of room. See `room.rs`.
+//!
 //! # Files
-//! `writer.rs` appends, `trim.rs` gives up what snapshots cover, `open.rs`, `files.rs` and `scan.rs` read, `coverage.rs` and `directory.rs` decide
+//! `writer.rs` appends, `trim.rs` gives up what snapshots cover, `room.rs` knows how much more can be written, `open.rs`, `files.rs` and `scan.rs` read, `coverage.rs` and `directory.rs` decide
 //! what a directory as a whole means.
 //! `sector.rs`, `record.rs`, `batch.rs` and `segment.rs` are the format, from the inside out. `disk.rs` is the contract
 //! with the disk, `file_disk.rs` the real one. Nothing here knows sockets, clocks or agreement.
@@ -45,6 +49,7 @@ mod file_disk;
 mod files;
 mod open;
 mod record;
+mod room;
 mod scan;
 mod sector;
 mod segment;
@@ -54,7 +59,7 @@ mod writer;
 use std::fmt;
 
 pub use directory::{Storage, StorageError, StorageSettings};
-pub use disk::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES};
+pub use disk::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES, is_disk_full};
 pub use error::{Damage, DiskAction, JournalError};
 pub use file_disk::{FileDisk, FileDiskError};
 pub use open::{Opened, Replay, TornTail};

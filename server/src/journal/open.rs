@@ -2,8 +2,9 @@
 //!
 //! Nothing is written before the whole journal is found to be in order. Then the newest segment is written anew, under
 //! a new salt, and takes the place of the old one by a rename. A crash at any step leaves either the old segment or
-//! the new one, and files with the name of a spare, which the next opening removes. So opening needs room for one segment
-//! on the disk, and fails with nothing lost where there is none.
+//! the new one, and files with the name of a spare. The longest of these, usually the one that is kept for this purpose
+//! (`room.rs`), is what the new segment is made of: so opening needs no room where the disk is full. The others are removed.
+//! Without any, opening needs room for what the newest segment holds, and fails with nothing lost where there is none.
 //!
 //! A trimmed journal begins with a later segment than the first. Which one may be the first is told by the last batch;
 //! segments before that one are left over from trimming, in whatever order their names disappeared, and are removed once
@@ -84,6 +85,7 @@ impl Journal {
             owner,
             salts: Salts::new(salt_seed),
             spares_made: 0,
+            reserve: None,
         }
         .finish(reading)?;
         Ok(Opened::Whole {
@@ -159,8 +161,10 @@ struct Reading {
     tail: Tail,
     /// The segments before `newest`, oldest first.
     closed: VecDeque<ClosedSegment>,
-    /// Files that are of no use any more: spares, and a next segment that was prepared and not used.
+    /// A next segment that was prepared and not used, if any: of no use any more.
     leftovers: Vec<String>,
+    /// Files that may become segments, whatever they hold.
+    spares: Vec<String>,
     /// Segments that are trimmed away. They go when that is durable.
     trimmed: Vec<String>,
 }
@@ -207,8 +211,10 @@ impl Reading {
         reading
             .trimmed
             .extend(trimmed.map(|number| segment_name(*number)));
-        let spares = names.into_iter().filter(|name| is_spare_name(name));
-        reading.leftovers.extend(spares);
+        reading.spares = names
+            .into_iter()
+            .filter(|name| is_spare_name(name))
+            .collect();
         Ok(reading)
     }
 
@@ -264,6 +270,7 @@ impl Reading {
                 tail,
                 closed: VecDeque::new(),
                 leftovers: Vec::new(),
+                spares: Vec::new(),
                 trimmed: Vec::new(),
             });
         };
@@ -320,25 +327,31 @@ struct Rewriting {
     owner: Owner,
     salts: Salts,
     spares_made: u64,
+    /// The file that the next segment is made of, if there is one.
+    reserve: Option<String>,
 }
 
 impl Rewriting {
     /// Makes durable what was read, and returns the journal.
-    fn finish(mut self, reading: Reading) -> Result<Journal, JournalError> {
+    fn finish(mut self, mut reading: Reading) -> Result<Journal, JournalError> {
         self.remove(&reading.leftovers)?;
+        let length = |name: &String| self.disk.length(name).unwrap_or(0);
+        reading.spares.sort_by_cached_key(length);
+        self.reserve = reading.spares.pop();
+        self.remove(&reading.spares)?;
         let mut newest = reading.newest;
         if reading.tail == Tail::Untouched && !newest.has_batches() {
             // Nothing proves that the end marker of the segment before is durable: it is synced before the next
             // segment is used, and that one was not.
             let previous = reading.previous.expect("the first segment has a batch");
-            newest.begin = self.rewrite(previous)?.1;
+            newest.begin = self.rewrite(previous, 0)?.1;
             newest.end = JournalEnd {
                 place: FIRST_PLACE,
                 ..newest.begin
             };
         }
         let slot_max = newest.slot_max;
-        let (segment, end) = self.rewrite(newest)?;
+        let (segment, end) = self.rewrite(newest, MARKER_SECTORS)?;
         self.remove(&reading.trimmed)?;
         Ok(Journal::from_parts(JournalParts {
             disk: self.disk,
@@ -363,10 +376,11 @@ impl Rewriting {
     }
 
     /// Writes a segment's whole batches into a new file, adds a seal if the last is none, and puts the file in the
-    /// place of the old one. It is durable when this returns.
+    /// place of the old one. It is durable when this returns, and has room for so many sectors more.
     fn rewrite(
         &mut self,
         scanned: ScannedSegment,
+        sectors_left: u32,
     ) -> Result<(OpenSegment, JournalEnd), JournalError> {
         let mut end = scanned.begin;
         end.place = FIRST_PLACE;
@@ -380,19 +394,33 @@ impl Rewriting {
         if !end.is_sealed {
             end = push_seal(&mut bytes, salt, end);
         }
-        // Room for one more batch, however short, and what is kept free behind it.
-        let sectors_needed = u64::from(end.place + BLOCK_SECTORS + MARKER_SECTORS);
-        let bytes_needed = sectors_needed * SECTOR_BYTES as u64;
+        let bytes_needed = u64::from(end.place + sectors_left) * SECTOR_BYTES as u64;
+        let spare = self.spare(scanned.segment.header.bytes.max(bytes_needed), bytes_needed)?;
         let header = SegmentHeader {
-            bytes: scanned.segment.header.bytes.max(bytes_needed),
+            bytes: spare.bytes,
             salt,
             salt_before: None,
             ..scanned.segment.header
         };
-        self.spares_made += 1;
-        let segment = Spare::make(&*self.disk, spare_name(self.spares_made), header.bytes)?
-            .become_segment(&self.disk, header, &bytes[BLOCK_BYTES..])?;
+        let segment = spare.become_segment(&self.disk, header, &bytes[BLOCK_BYTES..])?;
         Ok((segment, end))
+    }
+
+    /// A file of zeros of so many bytes; on a full disk, of as many as are needed.
+    fn spare(&mut self, bytes: u64, bytes_needed: u64) -> Result<Spare, JournalError> {
+        self.spares_made += 1;
+        let name = spare_name(self.spares_made);
+        if let Some(reserve) = self.reserve.take() {
+            self.disk
+                .rename(&reserve, &name)
+                .map_err(|source| JournalError::disk(DiskAction::Rename, &reserve, source))?;
+        }
+        match Spare::make_in_place(&*self.disk, name.clone(), bytes) {
+            Err(JournalError::DiskFull { .. }) => {
+                Spare::make_in_place(&*self.disk, name, bytes_needed)
+            }
+            made => made,
+        }
     }
 }
 

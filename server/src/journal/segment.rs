@@ -150,8 +150,22 @@ pub struct Spare {
 }
 
 impl Spare {
-    /// Makes the file. On failure nothing is left of it, so that a full disk gets its space back.
+    /// Makes the file, if there is room for it: otherwise nothing is tried, since whoever waits for room asks often.
     pub(super) fn make(disk: &dyn Disk, name: String, bytes: u64) -> Result<Self, JournalError> {
+        if disk.free_bytes().is_ok_and(|free| free < bytes) {
+            let full = io::ErrorKind::StorageFull.into();
+            return Err(JournalError::of_making(&name, full));
+        }
+        Self::make_in_place(disk, name, bytes)
+    }
+
+    /// Makes the file, in the room of one that has the name if there is one. On failure nothing is left of it, so that a
+    /// full disk gets its space back.
+    pub(super) fn make_in_place(
+        disk: &dyn Disk,
+        name: String,
+        bytes: u64,
+    ) -> Result<Self, JournalError> {
         match disk.create(&name, bytes) {
             Ok(file) => Ok(Self { name, bytes, file }),
             Err(source) => {
@@ -176,8 +190,14 @@ impl Spare {
             return Err(JournalError::of_making(&self.name, source));
         }
         let name = segment_name(header.number);
-        disk.rename(&self.name, &name)
-            .map_err(|source| JournalError::disk(DiskAction::Rename, &self.name, source))?;
+        if let Err(source) = disk.rename(&self.name, &name) {
+            let _ = disk.remove(&self.name);
+            return Err(JournalError::of_growing(
+                DiskAction::Rename,
+                &self.name,
+                source,
+            ));
+        }
         disk.sync_directory()
             .map_err(|source| JournalError::disk(DiskAction::SyncDirectory, &name, source))?;
         Ok(OpenSegment {

@@ -11,6 +11,7 @@ use super::Serial;
 use super::batch::{BLOCK_SECTORS, BatchBuilder, BatchKind, BatchPlace};
 use super::disk::{Disk, SECTOR_BYTES};
 use super::error::{DiskAction, JournalError};
+use super::room::segment_bytes;
 use super::segment::{FIRST_PLACE, OpenSegment, Owner, SegmentHeader, Spare, spare_name};
 use super::trim::{ClosedSegment, slot_max};
 
@@ -19,7 +20,7 @@ use super::trim::{ClosedSegment, slot_max};
 pub struct JournalSettings {
     /// The first segment of a journal; at least 8 KiB. Each later one is twice as long as the one before it.
     pub first_segment_bytes: u64,
-    /// No segment is longer, unless a single batch needs it.
+    /// No segment is longer, unless a single batch needs it. On a small disk they are shorter.
     pub segment_bytes_max: u64,
 }
 
@@ -37,8 +38,8 @@ impl Default for JournalSettings {
 /// The journal of one acceptor, open for writing. See the module's text for what it promises.
 #[derive(Debug)]
 pub struct Journal {
-    disk: Arc<dyn Disk>,
-    settings: JournalSettings,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) settings: JournalSettings,
     owner: Owner,
     salts: Salts,
     /// Where batches go. Holds at least one block behind `end.place`: its end marker's.
@@ -48,7 +49,7 @@ pub struct Journal {
     /// The segments before `segment` that are not trimmed, oldest first.
     pub(super) closed: VecDeque<ClosedSegment>,
     /// The segment after `segment`. Its name is durable, and there is nothing in it.
-    next: Option<OpenSegment>,
+    pub(super) next: Option<OpenSegment>,
     /// All segments together, in bytes.
     pub(super) segments_bytes: u64,
     /// Where the last batch that was written ends.
@@ -66,6 +67,8 @@ pub struct Journal {
     spares_made: u64,
     /// A [`SpareOrder`] was given out and has not come back.
     is_spare_ordered: bool,
+    /// The length of the segment that the next opening is known to have room for; 0 if there is none.
+    pub(super) reserved_bytes: u64,
     has_failed: bool,
 }
 
@@ -116,7 +119,7 @@ impl Journal {
         let header = SegmentHeader {
             owner,
             number: 1,
-            bytes: settings.first_segment_bytes,
+            bytes: segment_bytes(&*disk, settings.first_segment_bytes),
             salt: salts.draw(),
             salt_before: None,
         };
@@ -173,6 +176,7 @@ impl Journal {
             is_unsynced: false,
             spares_made: parts.spares_made,
             is_spare_ordered: false,
+            reserved_bytes: 0,
             has_failed: false,
         }
     }
@@ -245,7 +249,8 @@ impl Journal {
         self.end.serial
     }
 
-    /// How much of the disk the segments take, preallocated space included, in bytes.
+    /// How much of the disk the segments take, preallocated space included, in bytes; without what is kept for the next
+    /// opening.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         self.segments_bytes
@@ -262,14 +267,15 @@ impl Journal {
         self.is_spare_ordered = true;
         Some(SpareOrder {
             name: self.name_spare(),
-            bytes: self.next_segment_bytes(),
+            bytes: self.next_segment_bytes(BLOCK_SECTORS),
         })
     }
 
     /// What came of a [`SpareOrder`]. After a failure the journal orders again: a caller waits a second or so first.
     ///
     /// # Errors
-    /// The failure, passed on; or [`JournalError::Disk`]: the process must stop.
+    /// The failure, passed on; [`JournalError::DiskFull`]: the spare is lost. If it was made, [`JournalError::Disk`]: the
+    /// process must stop.
     pub fn take_spare(&mut self, made: Result<Spare, JournalError>) -> Result<(), JournalError> {
         self.is_spare_ordered = false;
         self.check()?;
@@ -312,10 +318,12 @@ impl Journal {
     /// Closes the segment and goes on in the next, which has room for a batch of `sectors`.
     fn enter_next_segment(&mut self, sectors: u32) -> Result<(), JournalError> {
         let sectors_needed = FIRST_PLACE + sectors + MARKER_SECTORS;
-        let is_long_enough = |next: &OpenSegment| next.header.sectors() >= sectors_needed;
-        if !self.next.as_ref().is_some_and(is_long_enough) {
-            let bytes_needed = u64::from(sectors_needed) * SECTOR_BYTES as u64;
-            let bytes = self.next_segment_bytes().max(bytes_needed);
+        let is_too_short = |next: &OpenSegment| next.header.sectors() < sectors_needed;
+        if self.next.as_ref().is_some_and(is_too_short) {
+            self.give_up_next()?;
+        }
+        if self.next.is_none() {
+            let bytes = self.next_segment_bytes(sectors);
             let name = self.name_spare();
             let spare = Spare::make(&*self.disk, name, bytes)?;
             self.adopt(spare)?;
@@ -333,7 +341,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes a spare the next segment, in place of the one that is there, if any.
+    /// Makes a spare the next segment, of which there is none.
     fn adopt(&mut self, spare: Spare) -> Result<(), JournalError> {
         let header = SegmentHeader {
             owner: self.owner,
@@ -345,9 +353,7 @@ impl Journal {
         let adopted = spare.become_segment(&self.disk, header, &[]);
         let segment = self.or_fail(adopted)?;
         self.segments_bytes += segment.header.bytes;
-        if let Some(replaced) = self.next.replace(segment) {
-            self.segments_bytes -= replaced.header.bytes;
-        }
+        self.next = Some(segment);
         Ok(())
     }
 
@@ -399,10 +405,6 @@ impl Journal {
         Ok(())
     }
 
-    fn next_segment_bytes(&self) -> u64 {
-        (2 * self.segment.header.bytes).min(self.settings.segment_bytes_max)
-    }
-
     fn name_spare(&mut self) -> String {
         self.spares_made += 1;
         spare_name(self.spares_made)
@@ -416,7 +418,10 @@ impl Journal {
     }
 
     /// Remembers a failure after which nothing can be said of what is on disk.
-    fn or_fail<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+    pub(super) fn or_fail<T>(
+        &mut self,
+        result: Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
         self.has_failed |= matches!(result, Err(JournalError::Disk { .. }));
         result
     }

@@ -99,7 +99,7 @@ impl Incoming {
     /// for certain.
     pub fn finish(mut self, cluster: u64, kept: &mut Vec<Kept>) -> Result<Restored, SnapshotError> {
         self.file
-            .sync()
+            .finish()
             .map_err(SnapshotError::disk("sync", &self.name))?;
         let received = Kept {
             slot: self.slot,

@@ -90,7 +90,7 @@ impl Writer {
             .append(&last)
             .map_err(SnapshotError::disk("write", TEMPORARY_NAME))?;
         self.file
-            .sync()
+            .finish()
             .map_err(SnapshotError::disk("sync", TEMPORARY_NAME))?;
         files::keep_own(&*self.disk, TEMPORARY_NAME, self.head.slot, kept)
     }

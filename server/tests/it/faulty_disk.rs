@@ -1,5 +1,5 @@
 //! A disk in memory that fails as real ones do, from a seed: it loses and tears what was not synced, forgets names that
-//! were not made durable, stops at any step, fails any step, flips bits, and drops and truncates files.
+//! were not made durable, stops at any step, fails any step, is full, flips bits, and drops and truncates files.
 //!
 //! It is a [`Disk`] like the real one, so that journal and identity run on it unchanged. A [`FaultyDisk`] is one
 //! machine's disk: [`FaultyDisk::crash`] takes the machine down, and what the process before still holds of it is dead.
@@ -70,6 +70,8 @@ struct State {
     steps: u64,
     fault: Option<(u64, Fault)>,
     is_stopped: bool,
+    /// What all files together may take, in whole blocks; no bound if none.
+    quota_bytes: Option<u64>,
 }
 
 type FileId = u64;
@@ -114,6 +116,23 @@ impl FaultyDisk {
     /// Whether a [`Fault::Stop`] has come about.
     pub(crate) fn is_stopped(&self) -> bool {
         self.state.lock().is_stopped
+    }
+
+    /// From now on all files together may take so many bytes, in whole blocks; `None` for any number. What is there stays,
+    /// be it more.
+    pub(crate) fn set_quota(&self, bytes: Option<u64>) {
+        self.state.lock().quota_bytes = bytes;
+    }
+
+    /// From now on no more than so many bytes can be added.
+    pub(crate) fn fill(&self, bytes_left: u64) {
+        let mut state = self.state.lock();
+        state.quota_bytes = Some(state.used_bytes() + bytes_left);
+    }
+
+    /// What all files together take, in whole blocks.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.state.lock().used_bytes()
     }
 
     /// The machine loses power and comes up again: of each sector that was not synced, and of each name that was not
@@ -202,6 +221,7 @@ impl FaultyDisk {
                 copied.names.insert(name.clone(), *id);
             }
             copied.next_file = state.next_file;
+            copied.quota_bytes = state.quota_bytes;
             copied.durable_names = copied.names.clone();
         }
         copy
@@ -247,11 +267,15 @@ impl FileState {
         self.content[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 
-    fn grow(&mut self, bytes: &[u8]) {
+    /// Writes where there may be nothing yet.
+    fn grow(&mut self, offset: usize, bytes: &[u8]) {
         let length = self.content.len();
-        self.grown_from.get_or_insert(length);
-        self.content.resize(length + bytes.len(), 0);
-        self.write(length, bytes);
+        let end = offset + bytes.len();
+        if end > length {
+            self.grown_from.get_or_insert(length);
+            self.content.resize(end, 0);
+        }
+        self.write(offset, bytes);
     }
 
     fn cut(&mut self, length: usize) {
@@ -337,6 +361,43 @@ impl State {
         self.name_changes.push(change);
     }
 
+    fn used_bytes(&self) -> u64 {
+        let lengths = self.names.values().map(|id| self.files[id].content.len());
+        lengths.map(in_blocks).sum()
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.quota_bytes
+            .map_or(u64::MAX, |quota| quota.saturating_sub(self.used_bytes()))
+    }
+
+    /// As much of `bytes` as a file can have that has `length` now.
+    fn possible(&self, length: usize, bytes: usize) -> usize {
+        let most = in_blocks(length).saturating_add(self.free_bytes());
+        bytes.min(usize::try_from(most).unwrap_or(usize::MAX).max(length))
+    }
+
+    /// The file of that name, with so many zeros in it: of a new one neither the name nor the length is durable. Of one
+    /// that is too long for the disk a part is made.
+    fn overwrite(&mut self, name: &str, bytes: usize) -> io::Result<FileId> {
+        let found = self.look_up(name);
+        let length = found.as_ref().map_or(0, |id| self.files[id].content.len());
+        let possible = self.possible(length, bytes);
+        let id = match found {
+            Ok(id) => {
+                let file = self.files.get_mut(&id).expect("a name has a file");
+                file.cut(possible);
+                file.grow(0, &vec![0; possible]);
+                id
+            }
+            Err(_) => self.make(name, possible),
+        };
+        if possible < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(id)
+    }
+
     /// A new file of zeros, of which neither the name nor the length is durable.
     fn make(&mut self, name: &str, bytes: usize) -> FileId {
         let id = self.next_file;
@@ -389,6 +450,10 @@ impl Disk for FaultyDisk {
         Ok(state.file(name).content.len() as u64)
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.state.lock().free_bytes())
+    }
+
     fn open_growing(&self, name: &str, bytes_kept: u64) -> io::Result<Box<dyn GrowingFile>> {
         let mut state = self.state.lock();
         state.step()?;
@@ -401,18 +466,18 @@ impl Disk for FaultyDisk {
         if file.content.len() < kept {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        file.cut(kept);
-        Ok(Box::new(FaultyFile {
+        let file = FaultyFile {
             disk: self.clone(),
             id,
             life: state.life,
-        }))
+        };
+        Ok(Box::new(FaultyGrowingFile { file, end: kept }))
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.step()?;
-        let id = state.make(name, usize::try_from(bytes).unwrap());
+        let id = state.overwrite(name, usize::try_from(bytes).unwrap())?;
         if state.step()? {
             state.files.get_mut(&id).unwrap().sync();
         }
@@ -423,10 +488,30 @@ impl Disk for FaultyDisk {
         }))
     }
 
+    fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.step()?;
+        let bytes = usize::try_from(bytes).unwrap();
+        let id = match state.look_up(name) {
+            Ok(id) => id,
+            Err(_) if state.possible(0, bytes) == bytes => state.make(name, 0),
+            Err(_) => return Err(io::ErrorKind::StorageFull.into()),
+        };
+        let length = state.files[&id].content.len();
+        if state.possible(length, bytes) < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = state.files.get_mut(&id).unwrap();
+        file.cut(bytes);
+        let length = file.content.len();
+        file.grow(length, &vec![0; bytes - length]);
+        Ok(())
+    }
+
     fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock();
         state.step()?;
-        let id = state.make(name, content.len());
+        let id = state.overwrite(name, content.len())?;
         if state.step()? {
             state.files.get_mut(&id).unwrap().write(0, content);
         }
@@ -518,17 +603,53 @@ impl DiskFile for FaultyFile {
     }
 }
 
-impl GrowingFile for FaultyFile {
+/// Written from one end to the other.
+#[derive(Debug)]
+struct FaultyGrowingFile {
+    file: FaultyFile,
+    /// Where what was written ends.
+    end: usize,
+}
+
+impl GrowingFile for FaultyGrowingFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.with(|file, step| {
+        let end = self.end + bytes.len();
+        let possible = {
+            let state = self.file.disk.state.lock();
+            let length = state.files.get(&self.file.id);
+            length.map_or(end, |file| state.possible(file.content.len(), end))
+        };
+        let written = &bytes[..bytes.len().min(possible.saturating_sub(self.end))];
+        self.file.with(|file, step| {
             if !matches!(step, Ok(false)) {
-                file.grow(bytes);
+                file.grow(self.end, written);
             }
             step.map(|_| ())
-        })
+        })?;
+        self.end += written.len();
+        if written.len() < bytes.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        DiskFile::sync(self)
+        DiskFile::sync(&self.file)
     }
+
+    fn finish(&mut self) -> io::Result<()> {
+        DiskFile::sync(&self.file)?;
+        self.file.with(|file, step| {
+            if step? {
+                file.cut(self.end);
+                file.sync();
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What a file of so many bytes takes.
+fn in_blocks(bytes: usize) -> u64 {
+    bytes.next_multiple_of(BLOCK_BYTES) as u64
 }

@@ -1,9 +1,10 @@
-//! The journal thread over a disk that fails: work is durable in order, and nothing is said after a failure.
+//! The journal thread over a disk that fails or is full: work is durable in order, nothing is said after a failure, and
+//! room is waited for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kvpaxos_server::events::{Durable, Event, Work};
+use kvpaxos_server::events::{Durable, Event, RoomReport, Work};
 use kvpaxos_server::identity::Identity;
 use kvpaxos_server::journal::{Disk, JournalSettings, Serial, Storage, StorageSettings};
 use kvpaxos_server::journal_thread::{Fatal, JournalThread};
@@ -58,24 +59,67 @@ impl Bench {
 
     /// Waits until so much is durable.
     fn durable(&mut self, work: u64) -> Durable {
+        self.wait(|event| match event {
+            Event::Durable(durable) => (durable.work >= work).then_some(durable),
+            _ => None,
+        })
+    }
+
+    /// Waits until the room on the disk is told to be so.
+    fn room(&mut self, is_so: impl Fn(RoomReport) -> bool) -> RoomReport {
+        self.wait(|event| match event {
+            Event::Room(room) => is_so(room).then_some(room),
+            _ => None,
+        })
+    }
+
+    fn wait<T>(&mut self, is_it: impl Fn(Event) -> Option<T>) -> T {
         let mut events = Events::with_capacity(8);
+        let began = Instant::now();
         loop {
             while let Some(event) = self.inbox.take() {
-                match event {
-                    Event::Durable(durable) if durable.work >= work => return durable,
-                    Event::Durable(_) => {}
-                    other => panic!("the journal does not say {other:?}"),
+                assert!(
+                    matches!(event, Event::Durable(_) | Event::Room(_)),
+                    "the journal does not say {event:?}"
+                );
+                if let Some(found) = is_it(event) {
+                    return found;
                 }
             }
+            assert!(began.elapsed() < Duration::from_secs(20));
             self.inbox
-                .wait(&mut self.poll, &mut events, Some(Duration::from_secs(20)))
+                .wait(&mut self.poll, &mut events, Some(Duration::from_secs(1)))
                 .unwrap();
-            assert!(!events.is_empty(), "waited for work {work}");
         }
+    }
+
+    /// Gives it work of 1 MiB each until it waits for room. Returns how much it was given; slots count from 0.
+    fn write_until_stalled(&mut self, disk: &FaultyDisk) -> u64 {
+        let before = self.room(|_| true);
+        assert!(!before.is_stalled);
+        disk.fill(2 << 20);
+        let work = self.thread.work();
+        for slot in 0..STALLING_WORK {
+            work.send(accepted_bytes(slot, 1 << 20)).unwrap();
+        }
+        let stalled = self.room(|room| room.is_stalled);
+        assert!(stalled.writable_bytes < 12 << 20, "{stalled:?}");
+        STALLING_WORK
     }
 }
 
+/// More than there is room for, in pieces of 1 MiB: the first segment has 4 MiB, and the next at most 8.
+const STALLING_WORK: u64 = 24;
+
 fn accepted(slot: u64) -> Work {
+    accepted_command(slot, Command::Noop)
+}
+
+fn accepted_bytes(slot: u64, length: usize) -> Work {
+    accepted_command(slot, Command::Opaque(Arc::from(vec![slot as u8; length])))
+}
+
+fn accepted_command(slot: u64, command: Command) -> Work {
     let ballot = Ballot {
         round: 1,
         ..Ballot::NONE
@@ -84,7 +128,7 @@ fn accepted(slot: u64) -> Work {
         records: vec![Record::Accepted {
             slot: Slot(slot),
             ballot,
-            command: Command::Noop,
+            command,
         }],
         state: DurableState {
             promised: ballot,
@@ -141,8 +185,100 @@ fn after_a_failed_write_nothing_more_is_reported() {
     let said = bench.said.lock();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].starts_with("the journal failed"), "{said:?}");
-    assert!(
-        bench.inbox.take().is_none(),
-        "something was reported after the failure"
-    );
+    while let Some(event) = bench.inbox.take() {
+        assert!(
+            matches!(event, Event::Room(_)),
+            "{event:?} was reported after the failure"
+        );
+    }
+}
+
+#[test]
+fn a_full_disk_is_waited_out_and_told() {
+    let disk = FaultyDisk::new();
+    let (mut bench, _) = Bench::start(&disk);
+    let count = bench.write_until_stalled(&disk);
+    // Less than what is missing, and then enough.
+    disk.fill(100 << 10);
+    bench.room(|room| room.is_stalled);
+    disk.set_quota(None);
+    let room = bench.room(|room| !room.is_stalled);
+    assert!(room.writable_bytes > 1 << 40);
+    bench.durable(count);
+    disk.fill(8 << 20);
+    bench.room(|room| room.writable_bytes < 48 << 20);
+    bench.thread.work().send(Work::Finish).unwrap();
+    bench.thread.join();
+    assert_eq!(replayed_slots(&disk), (0..count).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_snapshots_cover_makes_room_for_what_waits() {
+    let disk = FaultyDisk::new();
+    let (mut bench, _) = Bench::start(&disk);
+    let work = bench.thread.work();
+    for slot in 0..8 {
+        work.send(accepted_bytes(slot, 1 << 20)).unwrap();
+    }
+    bench.durable(8);
+    disk.fill(0);
+    for slot in 8..24 {
+        work.send(accepted_bytes(slot, 1 << 20)).unwrap();
+    }
+    bench.room(|room| room.is_stalled);
+    let began = Instant::now();
+    work.send(Work::Trim(Slot(8))).unwrap();
+    bench.durable(9);
+    println!("trimming ended the wait after {:?}", began.elapsed());
+    disk.set_quota(None);
+    bench.durable(24);
+    work.send(Work::Finish).unwrap();
+    bench.thread.join();
+    let replayed = replayed_slots(&disk);
+    assert!(replayed.contains(&8) && replayed.last() == Some(&23));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_room() {
+    let disk = FaultyDisk::new();
+    let (mut bench, identity) = Bench::start(&disk);
+    let count = bench.write_until_stalled(&disk);
+    let work = bench.thread.work();
+    work.send(Work::Identity(identity)).unwrap();
+    work.send(accepted(count)).unwrap();
+    let began = Instant::now();
+    work.send(Work::Finish).unwrap();
+    bench.thread.join();
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(bench.said.lock().as_slice(), &[] as &[String]);
+    let mut durable = 0;
+    while let Some(event) = bench.inbox.take() {
+        if let Event::Durable(said) = event {
+            durable = said.work;
+        }
+    }
+    let replayed = replayed_slots(&disk);
+    assert!(replayed.len() as u64 >= durable && durable < count);
+}
+
+#[test]
+fn an_identity_waits_for_room_and_what_follows_waits_for_it() {
+    let disk = FaultyDisk::new();
+    let (mut bench, identity) = Bench::start(&disk);
+    bench.room(|_| true);
+    let work = bench.thread.work();
+    disk.fill(0);
+    let other = Identity {
+        incarnation: paxos::Incarnation(77),
+        ..identity.clone()
+    };
+    work.send(Work::Identity(other.clone())).unwrap();
+    work.send(accepted(0)).unwrap();
+    bench.room(|room| room.is_stalled);
+    assert_eq!(Identity::load(&disk).unwrap(), Some(identity));
+    disk.set_quota(None);
+    bench.durable(2);
+    assert_eq!(Identity::load(&disk).unwrap(), Some(other));
+    work.send(Work::Finish).unwrap();
+    bench.thread.join();
 }

@@ -37,6 +37,8 @@ mod datagrams;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod journal;
