@@ -83,7 +83,7 @@ fn overwriting_does_not_fill_the_disk() {
 
 /// How many snapshots all replicas took.
 fn snapshots(cluster: &Cluster) -> usize {
-    let taken = |id| cluster.log(id).matches(" is durable, of ").count();
+    let taken = |id| cluster.log(id).matches(" is complete, of ").count();
     (0..SIZE).map(taken).sum()
 }
 
