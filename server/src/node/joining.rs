@@ -1,20 +1,14 @@
-//! How a node becomes part of a cluster: the founding's outcome is made durable, and then a replica runs.
+//! How a node comes to take part: by the founding record that it had, or by the one that its founding ends with.
 
 use log::{error, info, warn};
 use paxos::{Config, Configuration, Recovered, Replica};
 
 use super::founding::FoundingStep;
-use super::state::State;
-use super::{Node, Phase};
+use super::{Node, Phase, State};
 use crate::identity::FoundingRecord;
 use crate::peers::PeerMessage;
 
 impl Node {
-    pub(super) fn become_unfit(&mut self, reason: String) {
-        error!("{} stays silent: {reason}", self.settings.replica);
-        self.phase = Phase::Unfit(reason);
-    }
-
     pub(super) fn become_running(
         &mut self,
         founding: &FoundingRecord,
@@ -86,5 +80,10 @@ impl Node {
                 "cluster {cluster:016x} was founded with another life of it, whose memory is lost"
             ));
         }
+    }
+
+    pub(super) fn become_unfit(&mut self, reason: String) {
+        error!("{} stays silent: {reason}", self.settings.replica);
+        self.phase = Phase::Unfit(reason);
     }
 }
