@@ -57,6 +57,8 @@ mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
+mod one_full_disk;
+#[cfg(test)]
 mod peers_codec;
 #[cfg(test)]
 mod peers_links;
@@ -77,6 +79,10 @@ mod settings;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod small_disk;
+#[cfg(test)]
 mod snapshot_files;
+#[cfg(test)]
+mod snapshot_room;
 #[cfg(test)]
 mod workers;
