@@ -117,8 +117,10 @@ pub(crate) struct BenchArguments {
     /// How many of 100 operations of --op mixed are reads
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) read_percent: u32,
-    /// Append tags to keys of each client's own and read them back at the end: every answered one must be there once,
-    /// and in order, which over UDP is promised without --pipeline only
+    /// Append tags in the place of whatever --op writes, and judge every read, those of --op mixed and those of all keys at
+    /// the end: each answered tag must be there from then on, once and in order (a client's own order is promised over TCP,
+    /// and over UDP without --pipeline). Clients share --keys keys if there are fewer; one that is full, of 8 KiB where
+    /// it is read all the time and else of 4 MiB, is left for a fresh one
     #[arg(long)]
     pub(crate) check: bool,
     /// Stay with the replica that each client began with, instead of going to the leader

@@ -3,18 +3,18 @@
 //! A run has up to four parts: filling in keys that are to be read, the measured part, waiting for what is still
 //! outstanding at its end (not measured), and reading back what was appended, if that is to be checked.
 
-mod check;
 mod load;
 mod measure;
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use kvpaxos_client::{ClientOptions, Completion, Fleet, Operation};
+use kvpaxos_client::{
+    Check, CheckPlan, CheckReport, ClientOptions, Completion, Fleet, Operation, Reply,
+};
 
-use crate::args::BenchArguments;
+use crate::args::{BenchArguments, BenchOperation};
 use crate::exit::{Exit, Failure};
-use check::{AppendCheck, CheckReport};
 use load::Load;
 use measure::Measure;
 
@@ -33,17 +33,17 @@ pub(crate) fn run(
     if !(arguments.seconds > 0.0 && arguments.seconds <= 1e6) {
         return Err(Failure::Usage("--seconds must be above zero".to_owned()));
     }
+    if arguments.check && arguments.op == BenchOperation::Get {
+        let reason = "--check needs something to read: --op append or --op mixed";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
     options.follow_leader = !arguments.spread;
-    let uses_datagrams = options.uses_datagrams();
-    let clients = arguments.clients as usize;
-    let pipeline = arguments.pipeline as usize;
+    let plan = plan(arguments, options.uses_datagrams());
     let mut bench = Bench {
-        fleet: Fleet::new(options, clients)?,
+        fleet: Fleet::new(options, plan.clients)?,
         load: Load::new(arguments),
-        check: arguments
-            .check
-            .then(|| AppendCheck::new(clients, arguments.value_bytes, uses_datagrams, pipeline)),
-        pipeline,
+        check: arguments.check.then(|| Check::new(plan)),
+        pipeline: arguments.pipeline as usize,
         done: Vec::new(),
     };
     bench.fill_in()?;
@@ -57,11 +57,27 @@ pub(crate) fn run(
     })
 }
 
+/// What is done where the answers are checked: of the operations that are no reads, every one is an append.
+fn plan(arguments: &BenchArguments, uses_datagrams: bool) -> CheckPlan {
+    CheckPlan {
+        clients: arguments.clients as usize,
+        keys: arguments.keys as usize,
+        read_percent: if arguments.op == BenchOperation::Mixed {
+            arguments.read_percent
+        } else {
+            0
+        },
+        tag_bytes_min: arguments.value_bytes as usize,
+        uses_datagrams,
+        any_order: uses_datagrams && arguments.pipeline > 1,
+    }
+}
+
 #[derive(Debug)]
 struct Bench {
     fleet: Fleet,
     load: Load,
-    check: Option<AppendCheck>,
+    check: Option<Check>,
     pipeline: usize,
     /// What a turn finished; kept to spare allocations.
     done: Vec<(usize, Completion)>,
@@ -144,7 +160,7 @@ impl Bench {
         for (client, completion) in done.drain(..) {
             measure.note(&completion, now, end);
             if let Some(check) = &mut self.check {
-                check.note(client, &completion);
+                check.note(client, &completion, now);
             }
             if now < end {
                 self.submit(client, now, Some(completion.operation));
@@ -155,7 +171,7 @@ impl Bench {
 
     fn submit(&mut self, client: usize, now: Instant, used: Option<Operation>) {
         let operation = match &mut self.check {
-            Some(check) => check.next(client),
+            Some(check) => check.next(client, now),
             None => self.load.next(used),
         };
         self.fleet.submit_at(client, operation, now);
@@ -181,10 +197,23 @@ impl Bench {
             .into_iter()
             .map(|(client, key)| (client, Operation::Get { key }));
         self.run_all(1, &mut operations, |_, completion| {
-            check.compare(&completion);
+            note_read_back(&mut check, &completion);
         })?;
-        Ok(Some(check.into_report()))
+        Ok(Some(check.report().clone()))
     }
+}
+
+fn note_read_back(check: &mut Check, completion: &Completion) {
+    let value: Option<&[u8]> = match &completion.result {
+        Ok(Reply::Value { value, .. }) => Some(value),
+        Ok(_) => Some(b""),
+        Err(error) => {
+            eprintln!("{}: {error}", completion.operation);
+            None
+        }
+    };
+    let key = completion.operation.key().expect("a key is read back");
+    check.note_read_back(key, value, Instant::now());
 }
 
 fn report(
@@ -196,7 +225,10 @@ fn report(
     let text = if json {
         let mut object = measure.as_json(arguments);
         if let Some(check) = check {
-            check.insert_into(&mut object);
+            for (name, count) in check.counts() {
+                object.insert(name.replace(' ', "_"), count.into());
+            }
+            object.insert("wrong".to_owned(), check.sentences().into());
         }
         serde_json::Value::Object(object).to_string()
     } else {

@@ -5,6 +5,7 @@
 //! once however often it had to be sent, and an error says whether the write may have run.
 
 mod blocking;
+mod check;
 mod courier;
 mod directory;
 mod error;
@@ -15,6 +16,7 @@ mod options;
 mod throttle;
 
 pub use blocking::{Appended, Client, Deleted, Versioned};
+pub use check::{Check, CheckPlan, CheckReport};
 pub use courier::{Completion, Ticket};
 pub use error::ClientError;
 pub use fleet::Fleet;

@@ -1,11 +1,12 @@
 //! What every replica says of itself, as a table or as JSON.
 
+mod table;
+
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
-use common::quote::Sentence;
-use common::{Refusal, StatusReport};
+use common::StatusReport;
 use kvpaxos_client::{Client, ClientError, ClientOptions, Endpoint};
 use serde_json::{Value, json};
 
@@ -30,7 +31,7 @@ pub(crate) fn run(options: &ClientOptions, json: bool) -> Result<Exit, Failure> 
     let text = if json {
         Value::from_iter(members.iter().map(as_json)).to_string()
     } else {
-        table(&members)
+        table::table(&members)
     };
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
@@ -75,7 +76,7 @@ fn as_json(member: &Member) -> Value {
         return json!({
             "id": null, "address": member.address, "reachable": false, "serving": false, "role": null,
             "leader": null, "ballot": null, "chosen": null, "applied": null, "hash_slot": null, "state_hash": null,
-            "keys": null, "sessions": null, "journal_bytes": null, "snapshot_slot": null,
+            "keys": null, "sessions": null, "journal_bytes": null, "snapshot_slot": null, "datagrams": null,
         });
     };
     json!({
@@ -94,6 +95,12 @@ fn as_json(member: &Member) -> Value {
         "sessions": report.sessions,
         "journal_bytes": report.journal_bytes,
         "snapshot_slot": report.snapshot_slot,
+        "datagrams": {
+            "received": report.datagrams.received,
+            "answered": report.datagrams.answered,
+            "junk": report.datagrams.junk,
+            "cookies": report.datagrams.cookies,
+        },
         "cluster": format!("{:016x}", report.cluster),
         "revision": report.revision,
         "remark": report.remark,
@@ -102,76 +109,4 @@ fn as_json(member: &Member) -> Value {
 
 fn ballot(report: &StatusReport) -> String {
     format!("{}.{}", report.ballot_round, report.ballot_replica)
-}
-
-fn table(members: &[Member]) -> String {
-    let heading = [
-        "id",
-        "address",
-        "serving",
-        "role",
-        "leader",
-        "ballot",
-        "chosen",
-        "applied",
-        "keys",
-        "sessions",
-        "journal",
-        "hash at",
-        "state hash",
-        "remark",
-    ];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    rows.extend(members.iter().map(row));
-    let widths: Vec<usize> = (0..heading.len())
-        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
-        .collect();
-    let lines: Vec<String> = rows.iter().map(|row| aligned(row, &widths)).collect();
-    lines.join("\n")
-}
-
-fn aligned(row: &[String], widths: &[usize]) -> String {
-    let cells: Vec<String> = row
-        .iter()
-        .zip(widths)
-        .map(|(cell, width)| format!("{cell:width$}"))
-        .collect();
-    cells.join("  ").trim_end().to_owned()
-}
-
-/// Why there is no report: a replica that cannot be asked is as good as one that does not answer.
-fn why_not(found: &Result<StatusReport, ClientError>) -> String {
-    match found {
-        Err(ClientError::Refused(Refusal::TooLargeForDatagram { .. })) => {
-            "answers, too long for a datagram; ask over TCP".to_owned()
-        }
-        _ => "does not answer".to_owned(),
-    }
-}
-
-fn row(member: &Member) -> Vec<String> {
-    let none = || "-".to_owned();
-    let Ok(report) = &member.found else {
-        let mut cells = vec![none(); 14];
-        cells[1].clone_from(&member.address);
-        cells[2] = "no".to_owned();
-        cells[13] = why_not(&member.found);
-        return cells;
-    };
-    vec![
-        report.replica.to_string(),
-        member.address.clone(),
-        if report.serving { "yes" } else { "no" }.to_owned(),
-        report.role.to_string(),
-        report.leader.map_or_else(none, |leader| leader.to_string()),
-        ballot(report),
-        report.chosen.to_string(),
-        report.applied.to_string(),
-        report.keys.to_string(),
-        report.sessions.to_string(),
-        format!("{} KiB", report.journal_bytes / 1_024),
-        report.hash_slot.to_string(),
-        format!("{:032x}", report.state_hash),
-        Sentence(&report.remark).to_string(),
-    ]
 }

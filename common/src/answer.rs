@@ -20,6 +20,8 @@ pub enum Outcome {
     SessionOpened {
         /// Its id, to be sent with every write.
         session: SessionId,
+        /// The cluster forgets it when it made no write for so many seconds.
+        expiry_s: u32,
     },
     /// The value is replaced.
     Put {
@@ -87,6 +89,12 @@ pub enum Refusal {
     StoreFull {
         /// The limit, in bytes.
         bytes_max: u64,
+    },
+    /// The disks of a majority are nearly full: nothing that needs room is proposed until there is some (RULES R18). GET
+    /// goes on. This copy was not proposed.
+    DiskFull {
+        /// Whether DELETE is refused too; otherwise it goes on.
+        refuses_deletes: bool,
     },
     /// The cluster does not know this session (any more). This copy did not run.
     SessionExpired,
@@ -177,8 +185,24 @@ pub struct StatusReport {
     pub snapshot_slot: u64,
     /// The revision: how many changes have been applied.
     pub revision: u64,
+    /// What became of datagrams since it started.
+    pub datagrams: DatagramCounts,
     /// Anything that a person should know, such as why it does not serve; empty for nothing.
     pub remark: String,
+}
+
+/// What became of the datagrams that came to a replica. What is in none of the last three is being worked on, was not
+/// answered in time, or was sent in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatagramCounts {
+    /// How many came.
+    pub received: u64,
+    /// How many were answered, a greeting or a refusal included.
+    pub answered: u64,
+    /// How many were met with silence, because they could not be understood.
+    pub junk: u64,
+    /// How many were answered with a cookie, and not done.
+    pub cookies: u64,
 }
 
 /// A replica's part in agreement.

@@ -73,7 +73,9 @@ impl fmt::Display for Answer {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SessionOpened { session } => write!(f, "opened session={session}"),
+            Self::SessionOpened { session, expiry_s } => {
+                write!(f, "opened session={session} expiry_s={expiry_s}")
+            }
             Self::Put { revision } => write!(f, "put revision={revision}"),
             Self::Appended { revision, length } => {
                 write!(f, "appended revision={revision} length={length}")
@@ -111,6 +113,17 @@ impl fmt::Display for Refusal {
             Self::EmptyKey => f.write_str("empty key: a key has at least one byte"),
             Self::StoreFull { bytes_max } => {
                 write!(f, "store full: the cluster may hold {bytes_max} bytes")
+            }
+            Self::DiskFull { refuses_deletes } => {
+                let goes_on = if *refuses_deletes {
+                    "GET goes on"
+                } else {
+                    "GET and DELETE go on"
+                };
+                write!(
+                    f,
+                    "disk full: the disks of most replicas have hardly any room left; {goes_on}"
+                )
             }
             Self::SessionExpired => f.write_str("session expired: the cluster forgot it"),
             Self::Closed => f.write_str("closed: the write was answered or given up before"),

@@ -14,7 +14,7 @@ mod display;
 mod greeting;
 mod request;
 
-pub use answer::{Answer, Limit, Outcome, Refusal, Role, StatusReport};
+pub use answer::{Answer, DatagramCounts, Limit, Outcome, Refusal, Role, StatusReport};
 pub use codec::{ChangeRef, ClientDatagram, ClientFrame, RequestError, ServerFrame, WriteRef};
 pub use datagram::{
     COOKIE_BYTES, ClientMessage, Cookie, DATAGRAM_BYTES_MAX_DEFAULT, DATAGRAM_BYTES_MAX_MAX,

@@ -32,6 +32,7 @@ mod quorum;
 mod read;
 mod recovered;
 mod replica;
+mod space;
 
 pub use ballot::{Ballot, Incarnation, ReplicaId, Slot};
 pub use config::Config;
@@ -43,3 +44,4 @@ pub use output::{
 pub use quorum::{Configuration, REPLICA_IDS_MAX, ReplicaSet};
 pub use recovered::Recovered;
 pub use replica::{Agent, ProposeError, Replica, Role};
+pub use space::Space;

@@ -17,10 +17,13 @@
 //! Any message may be lost, repeated, delayed or reordered, and may arrive after either side has restarted. Every
 //! message is therefore complete in itself: it names the ballot, slot or nonce that it speaks of.
 
+mod display;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::ballot::{Ballot, Incarnation, ReplicaId, Slot};
+use crate::space::Space;
 
 /// A message with its sender and its receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +207,8 @@ pub enum Message {
         forget_watermark: Slot,
         /// Whether a majority echoed lately. Without it the hearer does not defend this leader (RULES R17).
         has_majority: bool,
+        /// What a majority of the acceptors can still write, as their echoes say (RULES R18).
+        space: Space,
     },
     /// The answer of a voter that has promised nothing above `ballot`. Not a claim about its disk.
     Echo {
@@ -215,6 +220,8 @@ pub enum Message {
         incarnation: Incarnation,
         /// As in [`Message::Accepted`].
         durable_watermark: Slot,
+        /// How much more the sender's disk takes.
+        space: Space,
     },
     /// The leader's watermark moved and no Accept is about to carry it.
     Advance {
@@ -327,182 +334,4 @@ pub enum Message {
         /// Every program is done with all below it.
         min: Slot,
     },
-}
-
-impl fmt::Display for Message {
-    /// The notation of golden scripts and debug logs: the variant, then the fields that tell messages apart.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Canvass {
-                nonce,
-                chosen_watermark,
-            } => write!(f, "Canvass nonce={nonce} chosen<{chosen_watermark}"),
-            Self::CanvassReply {
-                nonce,
-                follow,
-                leader,
-                chosen_watermark,
-                ..
-            } => {
-                let follow = if *follow { "yes" } else { "no" };
-                write!(
-                    f,
-                    "CanvassReply nonce={nonce} {follow} chosen<{chosen_watermark}"
-                )?;
-                leader.map_or(Ok(()), |leader| write!(f, " leader={leader}"))
-            }
-            Self::Prepare { ballot, from_slot } => write!(f, "Prepare {ballot} from={from_slot}"),
-            Self::Promise {
-                ballot,
-                part,
-                parts,
-                accepted,
-                chosen_watermark,
-                ..
-            } => {
-                let accepted = listed(accepted);
-                write!(
-                    f,
-                    "Promise {ballot} chosen<{chosen_watermark} accepted=[{accepted}]"
-                )?;
-                if *parts > 1 {
-                    write!(f, " part={}/{parts}", part + 1)?;
-                }
-                Ok(())
-            }
-            Self::Accept {
-                ballot,
-                slot,
-                command,
-                chosen_watermark,
-            } => write!(
-                f,
-                "Accept {ballot} slot={slot} {command} chosen<{chosen_watermark}"
-            ),
-            Self::Accepted { ballot, slots, .. } => {
-                write!(f, "Accepted {ballot} slots=[")?;
-                for (place, slot) in slots.iter().enumerate() {
-                    let comma = if place == 0 { "" } else { ", " };
-                    write!(f, "{comma}{slot}")?;
-                }
-                f.write_str("]")
-            }
-            Self::Refused {
-                ballot,
-                promised,
-                hears_leader,
-            } => {
-                let heard = if *hears_leader { "heard" } else { "not-heard" };
-                write!(f, "Refused {ballot} promised={promised} leader-{heard}")
-            }
-            Self::Heartbeat {
-                ballot,
-                nonce,
-                chosen_watermark,
-                has_majority,
-                ..
-            } => {
-                let alone = if *has_majority {
-                    ""
-                } else {
-                    " without-majority"
-                };
-                write!(
-                    f,
-                    "Heartbeat {ballot} nonce={nonce} chosen<{chosen_watermark}{alone}"
-                )
-            }
-            Self::Echo { ballot, nonce, .. } => write!(f, "Echo {ballot} nonce={nonce}"),
-            Self::Advance {
-                ballot,
-                chosen_watermark,
-            } => write!(f, "Advance {ballot} chosen<{chosen_watermark}"),
-            Self::TakeOver { ballot } => write!(f, "TakeOver {ballot}"),
-            Self::CatchUp { from_slot } => write!(f, "CatchUp from={from_slot}"),
-            Self::Chosen {
-                from_slot,
-                commands,
-                chosen_watermark,
-                ..
-            } => write!(
-                f,
-                "Chosen from={from_slot} count={} chosen<{chosen_watermark}",
-                commands.len()
-            ),
-            Self::ReadQuery { nonce } => write!(f, "ReadQuery nonce={nonce}"),
-            Self::ReadAnswer {
-                nonce,
-                read_watermark,
-            } => write!(f, "ReadAnswer nonce={nonce} applied<{read_watermark}"),
-            Self::PrepareInstances {
-                ballot,
-                min,
-                chosen,
-            } => write!(
-                f,
-                "PrepareInstances {ballot} min={min} known=[{}]",
-                listed(chosen)
-            ),
-            Self::PromiseInstances {
-                ballot,
-                part,
-                parts,
-                min,
-                chosen,
-                accepted,
-                ..
-            } => {
-                let (chosen, accepted) = (listed(chosen), listed(accepted));
-                write!(
-                    f,
-                    "PromiseInstances {ballot} min={min} known=[{chosen}] accepted=[{accepted}]"
-                )?;
-                if *parts > 1 {
-                    write!(f, " part={}/{parts}", part + 1)?;
-                }
-                Ok(())
-            }
-            Self::EchoInstances {
-                ballot,
-                nonce,
-                done_watermark,
-                learned,
-                ..
-            } => write!(
-                f,
-                "EchoInstances {ballot} nonce={nonce} done<{done_watermark} learned=[{}]",
-                listed(learned)
-            ),
-            Self::ForwardInstance {
-                slot,
-                relayed,
-                command,
-            } => {
-                let how = if *relayed { " relayed" } else { "" };
-                write!(f, "ForwardInstance slot={slot} {command}{how}")
-            }
-            Self::ChosenInstance { slot, command } => {
-                write!(f, "ChosenInstance slot={slot} {command}")
-            }
-            Self::ForgottenInstances { min } => write!(f, "ForgottenInstances min={min}"),
-        }
-    }
-}
-
-impl fmt::Display for AcceptedCommand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.slot, self.ballot, self.command)
-    }
-}
-
-/// The items with commas between them.
-fn listed(items: &[impl fmt::Display]) -> String {
-    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
-    items.join(", ")
-}
-
-impl fmt::Display for Envelope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {} {}", self.from, self.to, self.message)
-    }
 }

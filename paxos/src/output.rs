@@ -101,6 +101,8 @@ pub enum Note {
     HandedOver(Ballot, ReplicaId),
     /// The leader stops, and told this replica to lead in its place.
     TakingOver(Ballot, ReplicaId),
+    /// This replica led, and hands over to another because its own disk takes less than a majority's.
+    ShortOfSpace(ReplicaId),
     /// This replica follows.
     Following(Ballot, ReplicaId),
 }

@@ -9,6 +9,7 @@ use crate::ballot::{Ballot, Incarnation, ReplicaId, Slot};
 use crate::message::{AcceptedCommand, Command};
 use crate::quorum::{Configuration, ReplicaSet};
 use crate::read::ReadRounds;
+use crate::space::Space;
 
 /// Phase 1 under way.
 #[derive(Debug)]
@@ -172,8 +173,8 @@ pub(crate) struct Leading {
     pub(crate) reads: ReadRounds,
     /// When the rounds left.
     pub(crate) rounds: RoundTicks,
-    /// When the last round that a replica echoed had left, and the life that echoed.
-    pub(crate) echoed: BTreeMap<ReplicaId, (u64, Incarnation)>,
+    /// What each replica last echoed.
+    pub(crate) echoed: BTreeMap<ReplicaId, LastEcho>,
     /// Up to where each replica's journal can replay, as it said in that life (RULES R7).
     pub(crate) durable: BTreeMap<ReplicaId, (Incarnation, Slot)>,
     /// The chosen watermark that all others were last sent.
@@ -190,6 +191,17 @@ pub(crate) struct Leading {
     pub(crate) learned_tick: u64,
     /// Followers that hold requests of their clients and wait for the watermark to move.
     pub(crate) hurried: ReplicaSet,
+}
+
+/// What a leader knows of the echoes of one replica.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastEcho {
+    /// When the last round that it echoed had left.
+    pub(crate) tick: u64,
+    /// The life that echoed.
+    pub(crate) incarnation: Incarnation,
+    /// How much more its disk takes.
+    pub(crate) space: Space,
 }
 
 /// A command on its way to being chosen.
@@ -222,8 +234,8 @@ impl Leading {
         let lately: BTreeMap<ReplicaId, Incarnation> = self
             .echoed
             .iter()
-            .filter(|(_, (tick, _))| now < tick + timeout_ticks)
-            .map(|(replica, (_, incarnation))| (*replica, *incarnation))
+            .filter(|(_, echo)| now < echo.tick + timeout_ticks)
+            .map(|(replica, echo)| (*replica, echo.incarnation))
             .collect();
         configuration.is_quorum(slot, &lately)
     }

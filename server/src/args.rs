@@ -3,20 +3,24 @@
 //! Every flag has a variable `KVPAXOS_...` of the same name; the flag wins. What clap finds wrong, and what does not
 //! fit together, is said in a sentence and ends the process with exit code 2.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+mod parse;
+
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::builder::RangedI64ValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{Parser, ValueEnum};
-use common::{DATAGRAM_BYTES_MAX_DEFAULT, DATAGRAM_BYTES_MAX_MAX, DATAGRAM_BYTES_MAX_MIN};
+use common::DATAGRAM_BYTES_MAX_DEFAULT;
 use log::LevelFilter;
 use paxos::{Agent, ReplicaId};
 use thiserror::Error;
 
+pub use self::parse::is_loopback;
+use self::parse::{
+    check_address, datagram_bytes_parser, parse_members, parse_seconds, parse_times,
+};
 use crate::config::{Config, Member};
 use crate::failing::FailingSettings;
 use crate::settings::GivenSettings;
@@ -60,14 +64,23 @@ pub struct Arguments {
     #[arg(long, env = "KVPAXOS_LISTEN_PEERS", value_name = "HOST:PORT")]
     pub listen_peers: Option<String>,
 
-    /// The directory of this replica's files
-    #[arg(
-        long,
-        env = "KVPAXOS_DATA",
-        default_value = "./kvpaxos-data",
-        value_name = "DIR"
-    )]
-    pub data: PathBuf,
+    /// The directory of this replica's files [default: ./kvpaxos-data]
+    #[arg(long, env = "KVPAXOS_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Run without a disk: nothing is written, and after a restart this replica is blank
+    ///
+    /// A blank replica learns from the others and votes again when they have agreed on it, for which a majority of all
+    /// members must have kept its memory, on a disk or by running on: restart the next one when "status" shows no role
+    /// "blank" any more. When half of the members or more have lost their memory, what was stored is lost; when all
+    /// have, they begin a new cluster. A replica alone begins empty each time. Members with and without disks may be
+    /// mixed.
+    ///
+    /// Memory is bounded by what is stored (--store-bytes-max, and 200 bytes a session), by 16 MiB of log
+    /// for members that are away, and, while a member that came back is given a snapshot, by a copy of what is stored
+    /// in each of the two and 256 MiB of log.
+    #[arg(long, env = "KVPAXOS_MEMORY", value_parser = BoolishValueParser::new())]
+    pub memory: bool,
 
     /// How many threads serve clients
     #[arg(long, env = "KVPAXOS_WORKERS", default_value_t = 2, value_name = "COUNT",
@@ -191,19 +204,6 @@ impl From<FailRole> for Agent {
     }
 }
 
-/// Reads `2s..6s`.
-fn parse_times(text: &str) -> Result<RangeInclusive<Duration>, String> {
-    let (least, most) = text
-        .split_once("..")
-        .ok_or("not of the form TIME..TIME, such as 2s..6s")?;
-    let parse = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
-    let (least, most) = (parse(least)?, parse(most)?);
-    if least > most {
-        return Err("the first time is longer than the second".to_owned());
-    }
-    Ok(least..=most)
-}
-
 /// Arguments that do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ArgumentsError {
@@ -233,6 +233,16 @@ pub enum ArgumentsError {
         /// The id.
         id: u8,
     },
+    /// A replica without a disk has no directory.
+    #[error(
+        "--memory and --data: a replica without a disk keeps nothing in a directory; give one of the two"
+    )]
+    MemoryAndData,
+    /// An agent's successor starts from the disk.
+    #[error(
+        "--memory and --fail-roles: what takes the place of a failed role starts from the disk, and there is none"
+    )]
+    MemoryAndFailRoles,
     /// An address is not `host:port`.
     #[error("{flag}: {address:?} is not of the form HOST:PORT")]
     AddressForm {
@@ -264,7 +274,7 @@ impl Arguments {
             datagram_address,
             datagram_bytes_max: self.datagram_bytes_max as usize,
             peer_address: self.listen_peers.clone(),
-            data: self.data.clone(),
+            data: self.directory()?,
             workers: self.workers,
             no_quorum_after: self.no_quorum_after,
             reads_through_log: self.reads == Reads::Log,
@@ -272,6 +282,17 @@ impl Arguments {
             connections_max: self.connections_max as usize,
             failing: self.failing(),
         })
+    }
+
+    /// Where the files are; nowhere in memory. Both flags at once are refused rather than one of them passed over: who
+    /// names a directory means to keep what is stored.
+    fn directory(&self) -> Result<Option<PathBuf>, ArgumentsError> {
+        match (&self.data, self.memory) {
+            (Some(_), true) => Err(ArgumentsError::MemoryAndData),
+            (None, true) if !self.fail_roles.is_empty() => Err(ArgumentsError::MemoryAndFailRoles),
+            (None, true) => Ok(None),
+            (data, false) => Ok(Some(data.clone().unwrap_or_else(|| DATA_DEFAULT.into()))),
+        }
     }
 
     fn failing(&self) -> Option<FailingSettings> {
@@ -309,17 +330,6 @@ impl Arguments {
     }
 }
 
-/// Whether an address is reachable from this machine only. A name other than `localhost` counts as reachable from
-/// elsewhere, since what it resolves to may change.
-#[must_use]
-pub fn is_loopback(address: &str) -> bool {
-    let Some((host, _)) = address.rsplit_once(':') else {
-        return false;
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 /// A value travels in one frame and is written in one journal batch, so it cannot be of any size.
 const VALUE_BYTES_MAX_MAX: i64 = 64 << 20;
 
@@ -329,13 +339,11 @@ const SESSIONS_MAX_MAX: i64 = 16 << 20;
 /// The entry that compares a state is in a slot itself: with an interval of one it would be compared for ever.
 const HASH_INTERVAL_MIN: i64 = 16;
 
+/// Without `--data`.
+const DATA_DEFAULT: &str = "./kvpaxos-data";
+
 /// What `--udp` says for no datagrams at all.
 const NO_UDP: &str = "none";
-
-fn datagram_bytes_parser() -> RangedI64ValueParser<u32> {
-    let range = i64::from(DATAGRAM_BYTES_MAX_MIN)..=i64::from(DATAGRAM_BYTES_MAX_MAX);
-    clap::value_parser!(u32).range(range)
-}
 
 /// What `--version` says and the first log line repeats: version, commit, wire versions.
 pub static VERSION_TEXT: LazyLock<String> = LazyLock::new(|| {
@@ -356,148 +364,5 @@ fn lone_member() -> Member {
     }
 }
 
-/// Whole seconds, because the log's time counts in them. A number alone is one of seconds, so that what a refusal prints
-/// can be typed.
-fn parse_seconds(text: &str) -> Result<u32, String> {
-    let seconds = match text.parse() {
-        Ok(seconds) => seconds,
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|error| error.to_string())?
-            .as_secs(),
-    };
-    match u32::try_from(seconds) {
-        Ok(seconds) if seconds > 0 => Ok(seconds),
-        _ => Err("it must be at least a second, and less than a century".to_owned()),
-    }
-}
-
-fn parse_members(list: &str) -> Result<Vec<Member>, ArgumentsError> {
-    let mut members = Vec::new();
-    let mut ids = BTreeSet::new();
-    for entry in list.split(',') {
-        let member = parse_member(entry.trim()).ok_or_else(|| ArgumentsError::MemberForm {
-            entry: entry.trim().to_owned(),
-        })?;
-        if !ids.insert(member.id) {
-            return Err(ArgumentsError::MemberTwice { id: member.id.0 });
-        }
-        members.push(member);
-    }
-    members.sort_by_key(|member| member.id);
-    Ok(members)
-}
-
-fn parse_member(entry: &str) -> Option<Member> {
-    let (id, address) = entry.split_once('=')?;
-    is_host_and_port(address).then_some(())?;
-    Some(Member {
-        id: ReplicaId(id.parse().ok()?),
-        address: address.to_owned(),
-    })
-}
-
-fn check_address(flag: &'static str, address: &str) -> Result<(), ArgumentsError> {
-    if is_host_and_port(address) {
-        return Ok(());
-    }
-    Err(ArgumentsError::AddressForm {
-        flag,
-        address: address.to_owned(),
-    })
-}
-
-fn is_host_and_port(address: &str) -> bool {
-    address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    fn config(arguments: &[&str]) -> Result<Config, ArgumentsError> {
-        let all = std::iter::once("kvpaxos-server").chain(arguments.iter().copied());
-        Arguments::try_parse_from(all).unwrap().config()
-    }
-
-    #[test]
-    fn the_flags_are_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn without_arguments_it_is_a_cluster_of_one() {
-        let config = config(&[]).unwrap();
-        assert_eq!(config.replica, ReplicaId(0));
-        assert_eq!(config.members.len(), 1);
-        assert_eq!(config.peer_listen_address(), None);
-        assert_eq!(config.client_address, "127.0.0.1:1111");
-        assert_eq!(config.datagram_address.as_deref(), Some("127.0.0.1:5555"));
-        assert_eq!(config.datagram_bytes_max, 1_200);
-        assert_eq!(config.no_quorum_after, Duration::from_secs(5));
-    }
-
-    #[test]
-    fn settings_of_the_cluster_are_given_or_not() {
-        assert_eq!(config(&[]).unwrap().cluster, GivenSettings::default());
-        let given = ["--session-expiry", "90m", "--hash-interval", "16"];
-        let cluster = config(&given).unwrap().cluster;
-        assert_eq!(cluster.session_expiry_s, Some(5_400));
-        assert_eq!(cluster.hash_interval, Some(16));
-        let same = config(&["--session-expiry", "5400"]).unwrap().cluster;
-        assert_eq!(same.session_expiry_s, Some(5_400));
-        for (flag, value) in [("--session-expiry", "10ms"), ("--hash-interval", "1")] {
-            assert!(Arguments::try_parse_from(["kvpaxos-server", flag, value]).is_err());
-        }
-    }
-
-    #[test]
-    fn datagrams_can_be_bounded_and_done_without() {
-        let bounded = config(&["--udp", "none", "--datagram-bytes-max", "65507"]).unwrap();
-        assert_eq!(bounded.datagram_address, None);
-        assert_eq!(bounded.datagram_bytes_max, 65_507);
-        for bytes in ["511", "65508"] {
-            let arguments = ["kvpaxos-server", "--datagram-bytes-max", bytes];
-            assert!(Arguments::try_parse_from(arguments).is_err());
-        }
-    }
-
-    #[test]
-    fn members_are_sorted_and_the_own_address_is_listened_at() {
-        let config = config(&["--id", "1", "--members", "1=b:7112,0=a:7111"]).unwrap();
-        assert_eq!(config.members[0].address, "a:7111");
-        assert_eq!(config.peer_listen_address(), Some("b:7112"));
-    }
-
-    #[test]
-    fn what_does_not_fit_together_is_said_in_a_sentence() {
-        let cases: [(&[&str], &str); 7] = [
-            (&["--members", "0=a:1,0=b:2"], "replica 0 is listed twice"),
-            (
-                &["--id", "2", "--members", "0=a:1,1=b:2"],
-                "replica 2, which --id says that this one is, is not listed",
-            ),
-            (&["--id", "2"], "--id 2 needs --members"),
-            (&["--members", "0=a"], "\"0=a\" is not of the form"),
-            (&["--members", "256=a:1"], "\"256=a:1\" is not of the form"),
-            (&["--tcp", "1111"], "--tcp: \"1111\" is not of the form"),
-            (&["--udp", "no"], "--udp: \"no\" is not of the form"),
-        ];
-        for (arguments, part) in cases {
-            let said = config(arguments).unwrap_err().to_string();
-            assert!(said.contains(part), "{said:?} should contain {part:?}");
-        }
-    }
-
-    #[test]
-    fn loopback_is_told_from_the_rest() {
-        for address in ["127.0.0.1:1", "[::1]:1", "localhost:1", "127.9.9.9:0"] {
-            assert!(is_loopback(address), "{address}");
-        }
-        for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "server:1"] {
-            assert!(!is_loopback(address), "{address}");
-        }
-    }
-}
+mod tests;

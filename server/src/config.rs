@@ -23,8 +23,8 @@ pub struct Config {
     pub datagram_bytes_max: usize,
     /// Where to listen for replicas, as `host:port`; `None` for the address in the member list.
     pub peer_address: Option<String>,
-    /// The directory of this replica's files; made if it is missing.
-    pub data: PathBuf,
+    /// The directory of this replica's files; made if it is missing. `None` for a replica without a disk.
+    pub data: Option<PathBuf>,
     /// How many threads serve clients; at least 1.
     pub workers: u16,
     /// How long a request waits before it is answered "no quorum".

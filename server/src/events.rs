@@ -82,7 +82,7 @@ pub enum Work {
     /// What became of the file for the next segment, from the thread that makes it. No work in the sense of
     /// [`Durable::work`].
     Spare(Result<Spare, JournalError>),
-    /// Durable snapshots cover every slot below it. No work either.
+    /// Durable snapshots cover every slot below it; in the library, every program is done with it. No work either.
     Trim(Slot),
     /// Make durable what is there, and replay the journal for the successor of an agent that failed. No work in the sense
     /// of [`Durable::work`].

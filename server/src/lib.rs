@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod config;
+pub mod diskless;
 pub mod events;
 pub mod failing;
 pub mod foreign;

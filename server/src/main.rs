@@ -91,12 +91,17 @@ fn log_start(config: &Config) {
             .collect::<Vec<String>>()
             .join(","),
     };
-    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    let data = match &config.data {
+        Some(data) => {
+            let absolute = std::path::absolute(data).unwrap_or_else(|_| data.clone());
+            format!("data in {}", absolute.display())
+        }
+        None => "without a disk: nothing is written, and after a restart it is blank".to_owned(),
+    };
     log::info!(
-        "kvpaxos-server {}: {} of {members}, data in {}",
+        "kvpaxos-server {}: {} of {members}, {data}",
         *VERSION_TEXT,
-        config.replica,
-        data.display()
+        config.replica
     );
     let others = [
         config.datagram_address.as_deref(),

@@ -25,6 +25,7 @@ use crate::peers::{LinkEvent, Links, PeerMessage};
 use crate::signboard::Signboard;
 use crate::snapshot_thread::SnapshotJob;
 use crate::ticker::Ticker;
+use crate::udp::DatagramCounters;
 use crate::workers::Load;
 
 /// What the thread is given when it starts.
@@ -42,8 +43,8 @@ pub struct ReplicaThread {
     pub links: Links,
     /// Where answers go, one for each worker.
     pub workers: Vec<Mailbox<ToWorker>>,
-    /// Where work for the journal goes.
-    pub journal: Sender<Work>,
+    /// Where work for the journal goes; without a disk there is none, and what is handed over counts as durable at once.
+    pub journal: Option<Sender<Work>>,
     /// Where steps of snapshots go.
     pub snapshots: Sender<SnapshotJob>,
     /// How far the journal is when the thread starts.
@@ -52,6 +53,8 @@ pub struct ReplicaThread {
     pub load: Arc<Load>,
     /// Shared with the workers.
     pub signboard: Arc<Signboard>,
+    /// Shared with the datagram thread.
+    pub datagrams: Arc<DatagramCounters>,
     /// What ends the process when its files turn out to be another cluster's.
     pub fatal: Fatal,
     /// Which agents fail on purpose, if any do.
@@ -237,6 +240,8 @@ impl Turning {
     fn take_ticks(&mut self) {
         for _ in 0..self.ticker.take_due(Instant::now()) {
             self.thread.node.tick();
+            let counts = self.thread.datagrams.read();
+            self.thread.node.note_datagrams(counts);
             if self.promises.backlog_bytes >= LEADING_BACKLOG_BYTES_MAX {
                 self.thread.node.leave_the_lead();
             }
@@ -336,13 +341,12 @@ impl Turning {
             trim_below,
         } = output;
         if let Some(identity) = identity {
-            self.promises.hand_over(IDENTITY_BYTES);
-            self.give_journal(Work::Identity(identity));
+            self.hand_over(Work::Identity(identity), IDENTITY_BYTES);
             self.show_identity();
         }
         if let Some(persist) = persist {
-            self.promises.hand_over(persist_bytes(&persist));
-            self.give_journal(Work::Persist(persist));
+            let bytes = persist_bytes(&persist);
+            self.hand_over(Work::Persist(persist), bytes);
         }
         for (to, message) in send {
             trace(self.thread.replica, to, &message);
@@ -364,9 +368,20 @@ impl Turning {
         }
     }
 
+    /// To be durable before the promises that are made from now on are kept.
+    fn hand_over(&mut self, work: Work, bytes: usize) {
+        if self.thread.journal.is_some() {
+            self.promises.hand_over(bytes);
+            self.give_journal(work);
+        }
+    }
+
     /// If the journal thread is gone, it has said why and the process is about to end: nothing may leave any more.
     fn give_journal(&self, work: Work) {
-        if self.thread.journal.send(work).is_err() {
+        let Some(journal) = &self.thread.journal else {
+            return;
+        };
+        if journal.send(work).is_err() {
             log::debug!("the journal thread is gone");
         }
     }

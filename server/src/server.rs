@@ -4,21 +4,22 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use common::WireLimits;
 use mio::{Poll, Token};
-use paxos::ReplicaId;
+use paxos::{Incarnation, ReplicaId};
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::diskless::MemoryDisk;
 use crate::events::{Durable, Event};
 use crate::identity::{ClusterSettings, FoundingRecord, Identity, IdentityError};
 use crate::journal::{
-    Disk, FileDisk, FileDiskError, JournalSettings, Storage, StorageError, StorageSettings,
+    Disk, FileDisk, FileDiskError, Journal, JournalSettings, Storage, StorageError, StorageSettings,
 };
 use crate::journal_thread::{Fatal, JournalThread};
 use crate::mailbox::{Mailbox, mailbox};
@@ -29,7 +30,7 @@ use crate::settings::SettingError;
 use crate::snapshot::{self, Kept, Loaded, SnapshotError};
 use crate::snapshot_thread::SnapshotThread;
 use crate::ticker::TICK;
-use crate::udp::{DatagramSettings, Datagrams};
+use crate::udp::{DatagramCounters, DatagramSettings, Datagrams};
 use crate::workers::{Workers, WorkersSettings};
 
 /// Sockets that listen already.
@@ -51,7 +52,7 @@ pub struct Server {
     peer_address: Option<SocketAddr>,
     mailbox: Mailbox<Event>,
     replica_thread: JoinHandle<()>,
-    journal_thread: JournalThread,
+    journal_thread: Option<JournalThread>,
     snapshot_thread: SnapshotThread,
     workers: Workers,
     datagrams: Option<Datagrams>,
@@ -125,29 +126,43 @@ impl Server {
             Some(listener) => Some(listener.local_addr()?),
             None => None,
         };
-        let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&config.data)?);
         let Opened {
-            storage,
+            disk,
+            identity,
+            blank,
+            journal,
             recovery,
             cluster,
             kept,
-        } = open_storage(config, &disk)?;
+        } = match &config.data {
+            Some(directory) => open_directory(config, directory)?,
+            None => Opened::without_disk(config),
+        };
         let birth = rand::random();
         let poll = Poll::new()?;
         let (outside, inbox) = mailbox(poll.registry(), BELL)?;
         let links = make_links(config, cluster, birth, listeners.peers, &poll)?;
-        let durable = durable_at_start(&storage);
+        let durable = durable_at_start(journal.as_ref());
         let settings = node_settings(config, cluster, birth);
-        let mut node = Node::new(settings, storage.identity, recovery, storage.blank);
+        let mut node = Node::new(settings, identity, recovery, blank);
+        if journal.is_none() {
+            node.run_without_disk();
+        }
         node.note_journal_bytes(durable.journal_bytes);
         let snapshot_thread =
             SnapshotThread::start(Arc::clone(&disk), kept, outside.clone(), fatal.clone())?;
-        let journal_thread =
-            JournalThread::start(storage.journal, disk, outside.clone(), fatal.clone())?;
+        let start_journal =
+            |journal| JournalThread::start(journal, disk, outside.clone(), fatal.clone());
+        let journal_thread = journal.map(start_journal).transpose()?;
         let settings = workers_settings(config, cluster);
         let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
+        let counters = Arc::<DatagramCounters>::default();
         let datagrams = match listeners.datagrams {
-            Some(socket) => Some(start_datagrams(config, &settings, socket, &outside)?),
+            Some(socket) => {
+                let counters = Arc::clone(&counters);
+                let datagrams = start_datagrams(config, &settings, counters, socket, &outside)?;
+                Some(datagrams)
+            }
             None => None,
         };
         let mut mailboxes = workers.mailboxes();
@@ -159,11 +174,12 @@ impl Server {
             node,
             links,
             workers: mailboxes,
-            journal: journal_thread.work(),
+            journal: journal_thread.as_ref().map(JournalThread::work),
             snapshots: snapshot_thread.steps(),
             durable,
             load: settings.load,
             signboard: settings.signboard,
+            datagrams: counters,
             fatal,
             failing: config.failing.clone(),
         };
@@ -215,29 +231,57 @@ impl Server {
         if let Some(datagrams) = self.datagrams {
             datagrams.join();
         }
-        self.journal_thread.join();
+        if let Some(journal_thread) = self.journal_thread {
+            journal_thread.join();
+        }
         self.snapshot_thread.join();
     }
 }
 
-/// What the directory held.
+/// What the directory held, or what there is without one.
 struct Opened {
-    storage: Storage,
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    /// Why the acceptor's memory was lost, if it was.
+    blank: Option<String>,
+    /// None without a disk.
+    journal: Option<Journal>,
     recovery: Recovery,
     cluster: ClusterSettings,
     /// The snapshots, oldest first.
     kept: Vec<Kept>,
 }
 
+impl Opened {
+    /// A replica without a disk begins a life that no peer knows, in a cluster that may know an earlier one.
+    fn without_disk(config: &Config) -> Self {
+        let cluster = config.cluster.for_founding();
+        Self {
+            disk: Arc::new(MemoryDisk::default()),
+            identity: Identity {
+                replica: config.replica,
+                incarnation: Incarnation(rand::random()),
+                founding: None,
+            },
+            blank: None,
+            journal: None,
+            recovery: Recovery::new(cluster),
+            cluster,
+            kept: Vec::new(),
+        }
+    }
+}
+
 /// Opens the directory's files and replays them, under the settings of the cluster that they belong to.
-fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerError> {
+fn open_directory(config: &Config, directory: &Path) -> Result<Opened, ServerError> {
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(directory)?);
     let failed = |source| ServerError::Storage {
-        path: config.data.clone(),
+        path: directory.to_owned(),
         source,
     };
-    let founding = founding(config, disk)?;
+    let founding = founding(directory, &disk)?;
     let cluster = cluster_settings(config, founding.as_ref())?;
-    let mut loaded = load_snapshot(config, disk, founding.as_ref())?;
+    let mut loaded = load_snapshot(directory, &disk, founding.as_ref())?;
     let settings = StorageSettings {
         replica: config.replica,
         members: member_ids(config),
@@ -247,7 +291,7 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
     let mut recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
     let base = recovery.applied();
     let mut replay = |state, records| recovery.batch(state, records);
-    let storage = Storage::open_above(base, disk, &settings, &mut rand::random, &mut replay)
+    let storage = Storage::open_above(base, &disk, &settings, &mut rand::random, &mut replay)
         .map_err(failed)?;
     if let Some(torn) = &storage.torn {
         log::info!("the journal ended in the middle of a batch that nobody was told of: {torn:?}");
@@ -256,12 +300,15 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
         log::error!("{damage}");
         // What was read before the damage was found is no part of the journal that begins: this replica learns afresh,
         // from its snapshot on if it has one.
-        loaded = load_snapshot(config, disk, founding.as_ref())?;
+        loaded = load_snapshot(directory, &disk, founding.as_ref())?;
         recovery = Recovery::with_snapshots(cluster, loaded.restored.take(), &kept_slots);
     }
     log::info!("the files are those of {}", storage.identity);
     Ok(Opened {
-        storage,
+        disk,
+        identity: storage.identity,
+        blank: storage.blank,
+        journal: Some(storage.journal),
         recovery,
         cluster,
         kept: loaded.kept,
@@ -270,7 +317,7 @@ fn open_storage(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, ServerE
 
 /// The newest whole snapshot of the cluster that the files belong to.
 fn load_snapshot(
-    config: &Config,
+    directory: &Path,
     disk: &Arc<dyn Disk>,
     founding: Option<&FoundingRecord>,
 ) -> Result<Loaded, ServerError> {
@@ -279,7 +326,7 @@ fn load_snapshot(
     };
     let loaded =
         snapshot::load(&**disk, founding.cluster).map_err(|source| ServerError::Snapshot {
-            path: config.data.clone(),
+            path: directory.to_owned(),
             source,
         })?;
     for damage in &loaded.damage {
@@ -292,13 +339,13 @@ fn load_snapshot(
 }
 
 /// What the files say of the cluster's founding, if they are those of one.
-fn founding(config: &Config, disk: &Arc<dyn Disk>) -> Result<Option<FoundingRecord>, ServerError> {
+fn founding(directory: &Path, disk: &Arc<dyn Disk>) -> Result<Option<FoundingRecord>, ServerError> {
     match Identity::load(&**disk) {
         Ok(identity) => Ok(identity.and_then(|identity| identity.founding)),
         // Opening the storage sees the damage too, and knows what to do.
         Err(IdentityError::Damaged { .. }) => Ok(None),
         Err(error) => Err(ServerError::Storage {
-            path: config.data.clone(),
+            path: directory.to_owned(),
             source: error.into(),
         }),
     }
@@ -336,11 +383,11 @@ fn make_links(
     Links::new(settings, listener, poll.registry().try_clone()?)
 }
 
-fn durable_at_start(storage: &Storage) -> Durable {
+fn durable_at_start(journal: Option<&Journal>) -> Durable {
     Durable {
         work: 0,
-        serial: storage.journal.last_serial(),
-        journal_bytes: storage.journal.disk_bytes(),
+        serial: journal.map(Journal::last_serial).unwrap_or_default(),
+        journal_bytes: journal.map(Journal::disk_bytes).unwrap_or_default(),
     }
 }
 
@@ -359,6 +406,7 @@ fn workers_settings(config: &Config, cluster: ClusterSettings) -> WorkersSetting
 fn start_datagrams(
     config: &Config,
     workers: &WorkersSettings,
+    counters: Arc<DatagramCounters>,
     socket: UdpSocket,
     replica_thread: &Mailbox<Event>,
 ) -> io::Result<Datagrams> {
@@ -370,6 +418,7 @@ fn start_datagrams(
         answer_wait_max: config.no_quorum_after.saturating_add(ANSWER_WAIT_SPARE),
         load: Arc::clone(&workers.load),
         signboard: Arc::clone(&workers.signboard),
+        counters,
     };
     socket.set_nonblocking(true)?;
     let socket = mio::net::UdpSocket::from_std(socket);

@@ -167,6 +167,10 @@ impl SnapshotWork {
                 self.keep_reserve();
                 return None;
             }
+            TransferStep::DropKept => {
+                snapshot::drop_all(&*self.disk, &mut self.kept);
+                return None;
+            }
             TransferStep::Take {
                 slot,
                 offset,

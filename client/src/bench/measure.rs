@@ -23,6 +23,8 @@ pub(super) struct Measure {
     latency_us: Histogram<u64>,
     last_success: Instant,
     longest_gap: Duration,
+    /// When it ended, after the start.
+    longest_gap_ended: Duration,
     ops_shown: u64,
     first_error: Option<String>,
 }
@@ -39,6 +41,7 @@ impl Measure {
                 .expect("these bounds make a histogram"),
             last_success: start,
             longest_gap: Duration::ZERO,
+            longest_gap_ended: Duration::ZERO,
             ops_shown: 0,
             first_error: None,
         }
@@ -69,7 +72,10 @@ impl Measure {
 
     fn note_gap(&mut self, now: Instant) {
         let gap = now.saturating_duration_since(self.last_success);
-        self.longest_gap = self.longest_gap.max(gap);
+        if gap > self.longest_gap {
+            self.longest_gap = gap;
+            self.longest_gap_ended = now.saturating_duration_since(self.start);
+        }
         self.last_success = now;
     }
 
@@ -113,6 +119,7 @@ impl Measure {
             "unknown": self.unknown,
             "first_error": self.first_error,
             "longest_gap_ms": (self.longest_gap_ms() * 10.0).round() / 10.0,
+            "longest_gap_ended_s": (self.longest_gap_ended.as_secs_f64() * 1_000.0).round() / 1_000.0,
         });
         match object {
             Value::Object(object) => object,
@@ -141,10 +148,11 @@ impl fmt::Display for Measure {
         )?;
         write!(
             f,
-            "errors: {} ({} of unknown outcome); longest time without a success: {:.0} ms",
+            "errors: {} ({} of unknown outcome); longest time without a success: {:.0} ms, until {:.1} s after the start",
             self.errors,
             self.unknown,
-            self.longest_gap_ms()
+            self.longest_gap_ms(),
+            self.longest_gap_ended.as_secs_f64()
         )?;
         match &self.first_error {
             Some(error) => write!(f, "\nfirst error: {error}"),

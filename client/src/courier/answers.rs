@@ -165,10 +165,12 @@ impl Courier {
             | Refusal::Malformed { .. } => {
                 self.complete(tag, Err(ClientError::Refused(refusal)));
             }
-            Refusal::Closed if outcome_unknown => {
+            Refusal::Closed | Refusal::DiskFull { .. } if outcome_unknown => {
                 self.complete(tag, Err(ClientError::RefusedRetry(refusal)));
             }
-            Refusal::Closed => self.complete(tag, Err(ClientError::Refused(refusal))),
+            Refusal::Closed | Refusal::DiskFull { .. } => {
+                self.complete(tag, Err(ClientError::Refused(refusal)));
+            }
             retriable => self.try_again(lane, tag, &retriable, now),
         }
     }
@@ -231,9 +233,14 @@ impl Courier {
         let (nonce, others) = (opening.nonce, opening.copies);
         self.release_copy(lane);
         match answer.outcome {
-            Outcome::SessionOpened { session } if session.nonce == nonce => {
-                self.session = Session::opened(session, now);
+            Outcome::SessionOpened { session, expiry_s } if session.nonce == nonce => {
+                self.session = Session::opened(session, expiry_s, now);
                 self.release_copies(others);
+            }
+            Outcome::Refused(refusal @ Refusal::DiskFull { .. }) => {
+                self.release_copies(others);
+                self.session = Session::None;
+                self.refuse_unnamed(&refusal);
             }
             Outcome::Refused(refusal) => {
                 self.note_refusal_of_unsent(&refusal);
@@ -242,6 +249,15 @@ impl Courier {
                 }
             }
             outcome => warn!("{outcome} is no answer to an opening"),
+        }
+    }
+
+    /// No session can be opened now: what waits for one is not done.
+    fn refuse_unnamed(&mut self, refusal: &Refusal) {
+        let waits =
+            |pending: &super::Pending| pending.operation.is_write() && pending.name.is_none();
+        for tag in self.queue.tags_where(waits) {
+            self.complete(tag, Err(ClientError::Refused(refusal.clone())));
         }
     }
 

@@ -28,7 +28,10 @@ impl Network {
             Request::OpenSession { nonce, .. } => {
                 let (revision, nonce) = (1, *nonce);
                 let session = SessionId { revision, nonce };
-                Outcome::SessionOpened { session }
+                Outcome::SessionOpened {
+                    session,
+                    expiry_s: 3_600,
+                }
             }
             Request::Write { write, .. } => self.run(write.session.nonce, write.sequence),
             Request::Get { .. } | Request::Status { .. } => absent(),

@@ -136,7 +136,14 @@ impl Rig {
             panic!("{sent:?} is no opening");
         };
         let session = SessionId { revision: 1, nonce };
-        self.answer(lane, tag, Outcome::SessionOpened { session });
+        self.answer(
+            lane,
+            tag,
+            Outcome::SessionOpened {
+                session,
+                expiry_s: 3_600,
+            },
+        );
     }
 
     /// Greets a lane that is a connection and returns what is sent on it then.

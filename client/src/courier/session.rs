@@ -9,11 +9,6 @@ use super::lane::LaneSet;
 use super::queue::WriteName;
 use crate::numbering::Numbering;
 
-/// A session that was idle for so long is not used again (RULES R15): half of the hour after which a cluster forgets
-/// one by default. One with a write that was given up and may still run is used all the same: only its own next write
-/// closes that number, and a write of another session could be overtaken by it.
-const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
-
 /// Where the session stands.
 #[derive(Debug)]
 pub(super) enum Session {
@@ -27,6 +22,8 @@ pub(super) enum Session {
         numbering: Numbering,
         /// When it gave out a number last, or was opened.
         used: Instant,
+        /// Idle for so long it is not used again: see [`Session::next_name`].
+        idle_max: Duration,
     },
 }
 
@@ -45,19 +42,30 @@ pub(super) struct Opening {
 }
 
 impl Session {
-    pub(super) fn opened(session: SessionId, now: Instant) -> Self {
+    /// The cluster forgets it when it was idle for `expiry_s` seconds.
+    pub(super) fn opened(session: SessionId, expiry_s: u32, now: Instant) -> Self {
         Self::Open {
             numbering: Numbering::new(session),
             used: now,
+            idle_max: Duration::from_secs(expiry_s.into()) / 2,
         }
     }
 
     /// Gives out the name of the next write; `None` while there is no session to give one.
+    ///
+    /// A session that was idle for half of its expiry is not used again (RULES R15), unless a write that was given up may
+    /// still run: only the session's own next write closes that number, and a write of another session could be overtaken
+    /// by it.
     pub(super) fn next_name(&mut self, now: Instant) -> Option<WriteName> {
-        let Self::Open { numbering, used } = self else {
+        let Self::Open {
+            numbering,
+            used,
+            idle_max,
+        } = self
+        else {
             return None;
         };
-        if numbering.is_settled() && now.duration_since(*used) > IDLE_MAX {
+        if numbering.is_settled() && now.duration_since(*used) >= *idle_max {
             *self = Self::None;
             return None;
         }

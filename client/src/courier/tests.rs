@@ -16,6 +16,8 @@ const MS: Duration = Duration::from_millis(1);
 struct Rig {
     courier: Courier,
     now: Instant,
+    /// What openings of sessions are answered.
+    expiry_s: u32,
 }
 
 impl Rig {
@@ -32,19 +34,24 @@ impl Rig {
         Self {
             courier: Courier::new(Arc::new(options), directory, 0, now),
             now,
+            expiry_s: 3_600,
         }
     }
 
     /// A courier whose current lane 0 is greeted and whose session is open.
     fn with_session(endpoints: usize) -> Self {
         let mut rig = Self::new(endpoints);
-        let ticket = rig.put("first");
-        rig.greet(0);
-        rig.open_session(0);
-        rig.sent(0);
-        rig.answer(0, ticket.0, put_done());
-        assert!(rig.done()[0].1.is_ok());
+        rig.begin_session();
         rig
+    }
+
+    fn begin_session(&mut self) {
+        let ticket = self.put("first");
+        self.greet(0);
+        self.open_session(0);
+        self.sent(0);
+        self.answer(0, ticket.0, put_done());
+        assert!(self.done()[0].1.is_ok());
     }
 
     fn put(&mut self, key: &str) -> Ticket {
@@ -91,7 +98,8 @@ impl Rig {
         };
         let revision = self.courier.next_opening_tag - OPENING_TAG_MIN;
         let session = SessionId { revision, nonce };
-        self.answer(lane, tag, Outcome::SessionOpened { session });
+        let expiry_s = self.expiry_s;
+        self.answer(lane, tag, Outcome::SessionOpened { session, expiry_s });
     }
 
     /// What was sent on a lane since the last look.
@@ -380,14 +388,26 @@ fn an_expired_session_takes_its_writes_with_it_and_none_runs_again() {
 
 #[test]
 fn a_session_that_was_idle_for_long_is_not_used_again() {
-    let mut rig = Rig::with_session(1);
-    rig.now += Duration::from_secs(31 * 60);
-    rig.put("a");
-    rig.open_session(0);
-    assert_eq!(
-        rig.sent(0),
-        ["Write tag=2 session=2 seq=1 floor=1 after=0 PUT a 1 bytes"]
-    );
+    for expiry_s in [2, 3_600] {
+        let mut rig = Rig::new(1);
+        rig.expiry_s = expiry_s;
+        rig.begin_session();
+        let half = Duration::from_secs(expiry_s.into()) / 2;
+        rig.now += half - Duration::from_millis(1);
+        let ticket = rig.put("a");
+        assert_eq!(
+            rig.sent(0),
+            ["Write tag=2 session=1 seq=2 floor=2 after=0 PUT a 1 bytes"]
+        );
+        rig.answer(0, ticket.0, put_done());
+        rig.now += half;
+        rig.put("b");
+        rig.open_session(0);
+        assert_eq!(
+            rig.sent(0),
+            ["Write tag=3 session=2 seq=1 floor=1 after=0 PUT b 1 bytes"]
+        );
+    }
 }
 
 #[test]
@@ -423,6 +443,22 @@ fn a_full_store_is_the_answer_of_every_copy() {
     rig.greet(1);
     rig.refuse(1, ticket, Refusal::StoreFull { bytes_max: 1 });
     assert!(matches!(rig.error(), ClientError::Refused(_)));
+}
+
+#[test]
+fn a_full_disk_is_said_at_once_and_what_was_sent_before_stays_unknown() {
+    let refusal = Refusal::DiskFull {
+        refuses_deletes: false,
+    };
+    let mut rig = Rig::with_session(2);
+    let ticket = rig.put("a");
+    rig.refuse(0, ticket, refusal.clone());
+    assert!(matches!(rig.error(), ClientError::Refused(_)));
+    let ticket = rig.put("a");
+    rig.courier.closed(0, "gone", rig.now);
+    rig.greet(1);
+    rig.refuse(1, ticket, refusal);
+    assert!(matches!(rig.error(), ClientError::RefusedRetry(_)));
 }
 
 #[test]
@@ -593,6 +629,7 @@ impl Cluster {
                     revision: random.random_range(1..1_000_000),
                     nonce: *nonce,
                 },
+                expiry_s: 3_600,
             },
             Request::Write { write, .. } => self.run(write),
             Request::Get { .. } => Outcome::Absent { revision: 1 },

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use common::{
-    Answer, Change, ClientFrame, FrameBuffer, Greeting, Outcome, Refusal, Request, Role, SessionId,
-    StatusReport, WireLimits,
+    Answer, Change, ClientFrame, DatagramCounts, FrameBuffer, Greeting, Outcome, Refusal, Request,
+    Role, SessionId, StatusReport, WireLimits,
 };
 
 use crate::fake_datagrams;
@@ -194,6 +194,7 @@ impl State {
                         revision: self.revision,
                         nonce: *nonce,
                     },
+                    expiry_s: 3_600,
                 }
             }
             Request::Write { write, .. } => self.change(&write.change),
@@ -251,6 +252,7 @@ impl State {
             journal_bytes: 4_096,
             snapshot_slot: 0,
             revision: self.revision,
+            datagrams: DatagramCounts::default(),
             remark: String::new(),
         }
     }

@@ -287,7 +287,8 @@ fn status_shows_every_endpoint() {
     assert_eq!(second["reachable"], false);
     assert!(second.keys().all(|name| first.get(name).is_some()));
     let table = program(&[]);
-    assert_eq!(text(&table.stdout).lines().count(), 3);
+    let table_text = text(&table.stdout);
+    assert_eq!(table_text.lines().count(), 6, "{table_text}");
     assert_eq!(code(&table), 0);
 }
 
@@ -321,6 +322,7 @@ fn bench_measures_and_checks_what_was_appended() {
         "max_us",
         "errors",
         "longest_gap_ms",
+        "longest_gap_ended_s",
     ] {
         assert!(report.get(name).is_some(), "{name} is missing in {report}");
     }
@@ -337,6 +339,79 @@ fn bench_measures_and_checks_what_was_appended() {
         assert_eq!(report[name], 0, "{report}");
     }
     assert_eq!(code(&output), 0);
+}
+
+#[test]
+fn bench_judges_the_reads_of_a_mixed_load() {
+    let fake = Fake::store();
+    let arguments = [
+        "bench",
+        "--op",
+        "mixed",
+        "--clients",
+        "4",
+        "--keys",
+        "2",
+        "--seconds",
+        "0.3",
+        "--check",
+        "--json",
+    ];
+    let output = run(&[&fake], &arguments, b"");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!(
+        count("reads") > 10 && count("answered") > 10 && count("read_back") >= 2,
+        "{report}"
+    );
+    assert!(
+        count("reads") + count("answered") >= count("ops"),
+        "{report}"
+    );
+    for name in ["lost", "stale", "went_back", "contradicted", "misplaced"] {
+        assert_eq!(report[name], 0, "{report}");
+    }
+    assert_eq!(report["wrong"], Value::Array(Vec::new()));
+    assert_eq!(code(&output), 0);
+    let nothing_to_read = run(&[&fake], &["bench", "--op", "get", "--check"], b"");
+    assert_eq!(code(&nothing_to_read), 2);
+}
+
+#[test]
+fn bench_finds_a_stale_read() {
+    let mut reads = 0;
+    let fake = Fake::with(move |_, outcome| {
+        Reaction::Answer(match outcome {
+            Outcome::Value { revision, value } => {
+                reads += 1;
+                // As if the replica heard of nothing any more.
+                if reads < 100 {
+                    Outcome::Value { revision, value }
+                } else {
+                    Outcome::Absent { revision }
+                }
+            }
+            right => right,
+        })
+    });
+    let arguments = [
+        "bench",
+        "--op",
+        "mixed",
+        "--clients",
+        "2",
+        "--seconds",
+        "1",
+        "--check",
+    ];
+    let output = run(&[&fake], &arguments, b"");
+    let said = text(&output.stdout);
+    let sentence = "which was answered before the read began";
+    assert!(
+        said.contains("a read by client ") && said.contains(sentence),
+        "{said}"
+    );
+    assert_eq!(code(&output), 70);
 }
 
 #[test]

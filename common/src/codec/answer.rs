@@ -2,7 +2,7 @@
 //!
 //! Every answer begins with its kind, `tag:u64` and `leader:u8?`; then
 //! ```text
-//! SessionOpened  82 revision:u64 nonce:u64
+//! SessionOpened  82 revision:u64 nonce:u64 expiry_s:u32
 //! Put            83 revision:u64
 //! Appended       84 revision:u64 length:u64
 //! Deleted        85 revision:u64 existed:bool
@@ -10,16 +10,18 @@
 //! Absent         87 revision:u64
 //! Status         88 replica:u8 cluster:u64 serving:bool role:u8 leader:u8? ballot_round:u64 ballot_replica:u8
 //!                   chosen:u64 applied:u64 hash_slot:u64 state_hash:u128 keys:u64 sessions:u64
-//!                   journal_bytes:u64 snapshot_slot:u64 revision:u64 remark:text
+//!                   journal_bytes:u64 snapshot_slot:u64 revision:u64
+//!                   received:u64 answered:u64 junk:u64 cookies:u64 remark:text
 //! Refused        8f (see the file beside this one)
 //! ```
 
 use super::{Direction, kind, take_kind, wrong_kind};
-use crate::answer::{Answer, Outcome, Refusal, Role, StatusReport};
+use crate::answer::{Answer, DatagramCounts, Outcome, Refusal, Role, StatusReport};
 use crate::frame::append_frame;
 use crate::request::SessionId;
 use crate::wire::{
-    DecodeError, FieldReader, cut_at, put_long_bytes, put_optional_u8, put_text, put_u64, put_u128,
+    DecodeError, FieldReader, cut_at, put_long_bytes, put_optional_u8, put_text, put_u32, put_u64,
+    put_u128,
 };
 
 /// The longest sentence for people in an answer, in bytes; longer ones are cut.
@@ -109,9 +111,10 @@ impl Outcome {
 
     fn encode_into(&self, out: &mut Vec<u8>) {
         match self {
-            Self::SessionOpened { session } => {
+            Self::SessionOpened { session, expiry_s } => {
                 put_u64(out, session.revision);
                 put_u64(out, session.nonce);
+                put_u32(out, *expiry_s);
             }
             Self::Put { revision } | Self::Absent { revision } => put_u64(out, *revision),
             Self::Appended { revision, length } => {
@@ -138,6 +141,7 @@ impl Outcome {
                     revision: fields.u64("session")?,
                     nonce: fields.u64("session")?,
                 },
+                expiry_s: fields.u32("expiry")?,
             },
             kind::PUT_DONE => Self::Put {
                 revision: fields.u64("revision")?,
@@ -182,6 +186,11 @@ impl StatusReport {
         put_u64(out, self.journal_bytes);
         put_u64(out, self.snapshot_slot);
         put_u64(out, self.revision);
+        let datagrams = &self.datagrams;
+        put_u64(out, datagrams.received);
+        put_u64(out, datagrams.answered);
+        put_u64(out, datagrams.junk);
+        put_u64(out, datagrams.cookies);
         put_text(out, &self.remark, SENTENCE_BYTES_MAX);
     }
 
@@ -203,6 +212,12 @@ impl StatusReport {
             journal_bytes: fields.u64("journal's size")?,
             snapshot_slot: fields.u64("snapshot's slot")?,
             revision: fields.u64("revision")?,
+            datagrams: DatagramCounts {
+                received: fields.u64("datagrams received")?,
+                answered: fields.u64("datagrams answered")?,
+                junk: fields.u64("datagrams of junk")?,
+                cookies: fields.u64("cookies given")?,
+            },
             remark: fields.text("remark", SENTENCE_BYTES_MAX)?.to_owned(),
         })
     }

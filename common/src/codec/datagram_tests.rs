@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::answer::{DatagramCounts, Role, StatusReport};
 use crate::answer::{Limit, Outcome, Refusal};
-use crate::answer::{Role, StatusReport};
 use crate::datagram::{
     ClientMessage, Cookie, DATAGRAM_BYTES_MAX_MIN, DATAGRAM_MAGIC, DatagramGreeting, DatagramHello,
     HELLO_DATAGRAM_BYTES_MIN, REPLY_MAGIC, ServerDatagram, ServerMessage,
@@ -363,6 +363,7 @@ fn status_report(remark: String) -> StatusReport {
         journal_bytes: 4_096,
         snapshot_slot: 0,
         revision: 8,
+        datagrams: DatagramCounts::default(),
         remark,
     }
 }

@@ -7,6 +7,7 @@
 //! 4 EmptyKey                                  10 AskReplica replica:u8 proposed:bool
 //! 5 StoreFull bytes_max:u64                   11 Malformed reason:text
 //! 6 SessionExpired                             12 TooLargeForDatagram bytes:u64 bytes_max:u64
+//!                                             13 DiskFull refuses_deletes:bool
 //! limit: 1 key bytes, 2 value bytes, 3 connections, 4 requests held, 5 bytes held, 6 sessions
 //! ```
 
@@ -55,6 +56,9 @@ impl Refusal {
                 put_u64(out, *bytes);
                 put_u64(out, *bytes_max);
             }
+            Self::DiskFull { refuses_deletes } => {
+                out.extend_from_slice(&[13, (*refuses_deletes).into()]);
+            }
         }
     }
 
@@ -94,11 +98,14 @@ impl Refusal {
                 bytes: fields.u64("length")?,
                 bytes_max: fields.u64("limit")?,
             },
+            13 => Self::DiskFull {
+                refuses_deletes: fields.bool("refuses deletes")?,
+            },
             value => {
                 return Err(DecodeError::UnknownValue {
                     field: "refusal",
                     value: value.into(),
-                    allowed: "1 to 12",
+                    allowed: "1 to 13",
                 });
             }
         })

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::answer::{Limit, Outcome, Refusal, Role, StatusReport};
+use crate::answer::{DatagramCounts, Limit, Outcome, Refusal, Role, StatusReport};
 use crate::frame::LENGTH_BYTES;
 use crate::greeting::PROTOCOL_VERSION;
 use crate::request::{Change, SessionId, Write};
@@ -169,9 +169,12 @@ fn outcomes() {
         nonce: 9,
     };
     check_outcome(
-        Outcome::SessionOpened { session },
+        Outcome::SessionOpened {
+            session,
+            expiry_s: 3_600,
+        },
         "82",
-        "000000000000000c 0000000000000009",
+        "000000000000000c 0000000000000009 00000e10",
     );
     check_outcome(Outcome::Put { revision: 5 }, "83", "0000000000000005");
     check_outcome(
@@ -220,6 +223,12 @@ fn status_report() {
         journal_bytes: 4_096,
         snapshot_slot: 0,
         revision: 8,
+        datagrams: DatagramCounts {
+            received: 9,
+            answered: 6,
+            junk: 1,
+            cookies: 2,
+        },
         remark: "ok".into(),
     };
     check_outcome(
@@ -227,7 +236,8 @@ fn status_report() {
         "88",
         "04 0000000000000001 01 04 01 04 0000000000000003 04 0000000000000014 0000000000000013 \
          0000000000000010 000000000000000000000000000000ff 0000000000000006 0000000000000005 \
-         0000000000001000 0000000000000000 0000000000000008 0002 6f6b",
+         0000000000001000 0000000000000000 0000000000000008 \
+         0000000000000009 0000000000000006 0000000000000001 0000000000000002 0002 6f6b",
     );
 }
 
@@ -251,6 +261,12 @@ fn refusals() {
         ),
         (Refusal::EmptyKey, "04"),
         (Refusal::StoreFull { bytes_max: 8 }, "05 0000000000000008"),
+        (
+            Refusal::DiskFull {
+                refuses_deletes: true,
+            },
+            "0d 01",
+        ),
         (Refusal::SessionExpired, "06"),
         (Refusal::Closed, "07"),
         (

@@ -267,6 +267,7 @@ impl Replica {
             nonce,
             incarnation: self.config.incarnation,
             durable_watermark: self.durable_watermark,
+            space: self.space.own,
         };
         self.send(leader, echo);
     }

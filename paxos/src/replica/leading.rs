@@ -4,7 +4,8 @@ use super::{Replica, RoleState};
 use crate::ballot::{Ballot, Incarnation, ReplicaId, Slot};
 use crate::message::{Command, Message};
 use crate::output::{Note, ReadReady};
-use crate::proposer::{InFlight, Leading, PromisePart};
+use crate::proposer::{InFlight, LastEcho, Leading, PromisePart};
+use crate::space::Space;
 
 impl Replica {
     /// Sends again what was not answered, beats, and resigns when no majority answers.
@@ -22,9 +23,11 @@ impl Replica {
                 } else if self.learns_nothing() {
                     self.become_candidate_or_wait();
                 } else {
+                    self.survey_space();
                     self.resend_accepts();
                     self.beat_if_due();
                     self.tell_watermark_to_all();
+                    self.leave_lead_to_roomier();
                 }
             }
         }
@@ -352,10 +355,12 @@ impl Replica {
             chosen_watermark,
             forget_watermark: self.forget_watermark,
             has_majority,
+            space: self.space.of_majority,
         });
         if self.can_vote() {
             let (me, incarnation) = (self.config.me, self.config.incarnation);
-            self.handle_echo(me, ballot, nonce, incarnation, self.durable_watermark);
+            let (watermark, space) = (self.durable_watermark, self.space.own);
+            self.handle_echo(me, ballot, nonce, incarnation, watermark, space);
         }
     }
 
@@ -366,6 +371,7 @@ impl Replica {
         nonce: u64,
         incarnation: Incarnation,
         durable_watermark: Slot,
+        space: Space,
     ) {
         let slot = self.learner.chosen_watermark();
         let RoleState::Leading(leading) = &mut self.role else {
@@ -378,8 +384,13 @@ impl Replica {
             leading.note_durable(from, incarnation, durable_watermark);
         }
         if let Some(tick) = leading.rounds.tick_of(nonce) {
-            let echoed = leading.echoed.entry(from).or_insert((tick, incarnation));
-            *echoed = (tick.max(echoed.0), incarnation);
+            let tick = tick.max(leading.echoed.get(&from).map_or(0, |echo| echo.tick));
+            let echo = LastEcho {
+                tick,
+                incarnation,
+                space,
+            };
+            leading.echoed.insert(from, echo);
         }
         let confirmed = leading
             .reads

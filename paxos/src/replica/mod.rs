@@ -8,11 +8,15 @@ mod acting;
 mod agents;
 mod electing;
 mod leading;
+mod persisting;
+mod sending;
 mod snapshots;
+mod space;
 mod sparse;
 mod standing_down;
 
 pub use self::agents::Agent;
+use self::space::KnownSpace;
 use crate::acceptor::Acceptor;
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::config::Config;
@@ -20,7 +24,7 @@ use crate::election::{Canvass, Election};
 use crate::instances::Instances;
 use crate::learner::{CatchUp, Learner};
 use crate::message::{Command, Envelope, Message};
-use crate::output::{DurableState, Note, Output, Persist, ReadReady, Record};
+use crate::output::{DurableState, Note, Output, ReadReady, Record};
 use crate::proposer::{Leading, Preparing};
 use crate::quorum::Configuration;
 use crate::read::ReadQueries;
@@ -59,6 +63,7 @@ pub struct Replica {
     snapshot_watermark: Slot,
     /// The log from this slot on is kept for a peer that is being sent a snapshot.
     held_watermark: Option<Slot>,
+    space: KnownSpace,
     /// What the journal was last told, and when.
     persisted: DurableState,
     persisted_tick: u64,
@@ -147,6 +152,7 @@ impl Replica {
             forget_watermark: state.forget_watermark,
             snapshot_watermark,
             held_watermark: None,
+            space: KnownSpace::default(),
             persisted: state,
             persisted_tick: 0,
             pending: Pending::default(),
@@ -227,8 +233,10 @@ impl Replica {
                 chosen_watermark,
                 forget_watermark,
                 has_majority,
+                space,
             } => {
                 if self.handle_leader(from, ballot, has_majority) {
+                    self.hear_space(space);
                     self.echo(from, ballot, nonce);
                     self.handle_watermark(from, ballot, chosen_watermark);
                     self.forget_below(forget_watermark);
@@ -239,7 +247,8 @@ impl Replica {
                 nonce,
                 incarnation,
                 durable_watermark,
-            } => self.handle_echo(from, ballot, nonce, incarnation, durable_watermark),
+                space,
+            } => self.handle_echo(from, ballot, nonce, incarnation, durable_watermark, space),
             Message::Advance {
                 ballot,
                 chosen_watermark,
@@ -480,107 +489,5 @@ impl Replica {
             && self
                 .configuration
                 .counts(self.config.me, self.config.incarnation, slot)
-    }
-
-    /// What the journal must learn of this turn. A watermark alone can wait: it saves others work, no more.
-    fn take_persist(&mut self) -> Option<Persist> {
-        let mut state = DurableState {
-            promised: self.acceptor.promised(),
-            chosen_watermark: self.learner.chosen_watermark(),
-            forget_watermark: match &self.instances {
-                // A snapshot lets this replica forget more than all can replay, and the other way round for one that
-                // lags.
-                None => self.forget_watermark.min(self.learner.trimmed_watermark()),
-                Some(_) => self.forget_watermark,
-            },
-        };
-        if self.away == Some(Agent::Learner) {
-            // Its successor goes on from what the journal was told, and that never falls.
-            state.chosen_watermark = self.persisted.chosen_watermark;
-            state.forget_watermark = self.persisted.forget_watermark;
-        }
-        let records = std::mem::take(&mut self.pending.records);
-        let forgets_more =
-            self.instances.is_some() && state.forget_watermark > self.persisted.forget_watermark;
-        let moved = state.chosen_watermark > self.persisted.chosen_watermark || forgets_more;
-        let overdue = moved && self.now >= self.persisted_tick + self.config.watermark_ticks;
-        if records.is_empty() && state.promised == self.persisted.promised && !overdue {
-            return None;
-        }
-        self.persisted = state;
-        self.persisted_tick = self.now;
-        Some(Persist { records, state })
-    }
-
-    /// Confirms to the leader what was accepted in this turn, once that is durable. This replica hears of every write
-    /// of its own too: so it knows what its journal can replay.
-    fn confirm_accepted(&mut self, persisted: bool) {
-        let me = self.config.me;
-        let (ballot, slots) = self.pending.accepted.take().unwrap_or_default();
-        if ballot.replica != me && !slots.is_empty() {
-            self.pending.messages_when_durable.push(Envelope {
-                from: me,
-                to: ballot.replica,
-                message: Message::Accepted {
-                    ballot,
-                    incarnation: self.config.incarnation,
-                    slots,
-                    durable_watermark: self.reported_watermark(),
-                },
-            });
-            if persisted {
-                self.note_own_write(ballot, Vec::new());
-            }
-        } else if persisted || !slots.is_empty() {
-            self.note_own_write(ballot, slots);
-        }
-    }
-
-    /// What this replica reports of itself, once what was handed to the journal is durable: up to where that can replay,
-    /// or in sparse mode up to where its program is done.
-    fn reported_watermark(&self) -> Slot {
-        match &self.instances {
-            None => self.persisted.chosen_watermark,
-            Some(_) => self.durable_watermark,
-        }
-    }
-
-    fn note_own_write(&mut self, ballot: Ballot, slots: Vec<Slot>) {
-        let me = self.config.me;
-        self.pending.messages_when_durable.push(Envelope {
-            from: me,
-            to: me,
-            message: Message::Accepted {
-                ballot,
-                incarnation: self.config.incarnation,
-                slots,
-                durable_watermark: self.reported_watermark(),
-            },
-        });
-    }
-
-    fn send(&mut self, to: ReplicaId, message: Message) {
-        let from = self.config.me;
-        debug_assert!(to != from, "{from} sends to itself: {message}");
-        self.pending.messages.push(Envelope { from, to, message });
-    }
-
-    fn send_when_durable(&mut self, to: ReplicaId, message: Message) {
-        let from = self.config.me;
-        self.pending
-            .messages_when_durable
-            .push(Envelope { from, to, message });
-    }
-
-    fn send_to_others(&mut self, message: &Message) {
-        let me = self.config.me;
-        let others: Vec<ReplicaId> = self
-            .configuration
-            .members()
-            .filter(|member| *member != me)
-            .collect();
-        for other in others {
-            self.send(other, message.clone());
-        }
     }
 }

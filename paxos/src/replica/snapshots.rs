@@ -110,13 +110,14 @@ impl Replica {
         }
     }
 
-    /// The time by which it asks to lead: one that would need a snapshot first is three timeouts late, so that whoever
-    /// needs none comes before it, and yet it does not wait for ever (RULES R17).
+    /// The time by which it asks to lead: one that would need a snapshot first, or has less room on its disk than others,
+    /// is three timeouts late, so that a better one comes before it, and yet it does not wait for ever (RULES R17).
     pub(super) fn now_as_candidate(&self) -> u64 {
-        let is_late = self
+        let lacks_log = self
             .catch_up
             .needs_snapshot(self.learner.chosen_watermark());
-        let delay_ticks = SNAPSHOT_DELAY_TIMEOUTS * self.config.election_timeout_ticks_max;
+        let is_late = lacks_log || self.is_short_of_space();
+        let delay_ticks = LATE_TIMEOUTS * self.config.election_timeout_ticks_max;
         self.now
             .saturating_sub(if is_late { delay_ticks } else { 0 })
     }
@@ -150,4 +151,4 @@ fn united(one: &Configuration, other: &Configuration) -> Configuration {
     Configuration::from_lives(lives).expect("the lives of two configurations make one")
 }
 
-const SNAPSHOT_DELAY_TIMEOUTS: u64 = 3;
+const LATE_TIMEOUTS: u64 = 3;

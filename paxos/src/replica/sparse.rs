@@ -27,6 +27,7 @@ use crate::output::Record;
 use crate::proposer::{InFlight, Leading, PromisePart};
 use crate::quorum::{Configuration, ReplicaSet};
 use crate::recovered::Recovered;
+use crate::space::Space;
 
 impl Replica {
     /// A replica in sparse mode, with what its journal kept. It takes [`propose_at`](Self::propose_at) and
@@ -378,7 +379,9 @@ impl Replica {
             let instances = self.instances.as_mut().expect(SPARSE);
             instances.acknowledged(from, learned);
         }
-        self.handle_echo(from, ballot, nonce, incarnation, done_watermark);
+        // Programs are told of a full disk by their drivers: here nothing is refused for it.
+        let space = Space::Ample;
+        self.handle_echo(from, ballot, nonce, incarnation, done_watermark, space);
     }
 
     /// Sends what is due: as leader what others were not told, otherwise what the leader is to propose.

@@ -33,11 +33,17 @@ impl Replica {
     /// Ends a leadership and tells the follower that is furthest to lead in its place. Says who that is; `None` when this
     /// replica does not lead, or hears no follower. It does nothing more in the ballot that it gives up.
     pub fn hand_over_lead(&mut self) -> Option<ReplicaId> {
+        let heir = self.heir();
+        self.hand_lead_to(heir);
+        heir
+    }
+
+    /// Ends a leadership; the heir, if there is one, is to lead in its place.
+    pub(super) fn hand_lead_to(&mut self, heir: Option<ReplicaId>) {
         let RoleState::Leading(leading) = &self.role else {
-            return None;
+            return;
         };
         let ballot = leading.ballot;
-        let heir = self.heir();
         // The heir asks for promises from its own watermark on: the less it lacks, the sooner it leads.
         self.tell_watermark_to_all();
         if let Some(heir) = heir {
@@ -45,11 +51,11 @@ impl Replica {
             self.send(heir, Message::TakeOver { ballot });
         }
         self.resign();
-        heir
     }
 
-    /// Of the followers whose echo is young, the one whose journal reaches furthest, and among those the one heard last.
-    fn heir(&self) -> Option<ReplicaId> {
+    /// Of the followers whose echo is young, one with the most room on its disk; among those the one whose journal reaches
+    /// furthest, and among those the one heard last.
+    pub(super) fn heir(&self) -> Option<ReplicaId> {
         let RoleState::Leading(leading) = &self.role else {
             return None;
         };
@@ -58,15 +64,16 @@ impl Replica {
         leading
             .echoed
             .iter()
-            .filter(|(replica, (tick, incarnation))| {
+            .filter(|(replica, echo)| {
                 **replica != self.config.me
-                    && self.now < tick + timeout_ticks
-                    && self.configuration.counts(**replica, *incarnation, slot)
+                    && self.now < echo.tick + timeout_ticks
+                    && self.configuration.counts(**replica, echo.incarnation, slot)
             })
-            .max_by_key(|(replica, (tick, _))| {
+            .max_by_key(|(replica, echo)| {
                 let said = leading.durable.get(replica);
                 let durable = said.map(|(_, watermark)| *watermark).unwrap_or_default();
-                (durable, *tick, std::cmp::Reverse(**replica))
+                let id = std::cmp::Reverse(**replica);
+                (echo.space, durable, echo.tick, id)
             })
             .map(|(replica, _)| *replica)
     }

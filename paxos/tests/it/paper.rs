@@ -5,7 +5,7 @@
 
 use paxos::{
     AcceptedCommand, Ballot, Command, Config, Configuration, Envelope, Incarnation, Message,
-    Output, Recovered, Replica, ReplicaId, Role, Slot,
+    Output, Recovered, Replica, ReplicaId, Role, Slot, Space,
 };
 
 use crate::cluster::{Cluster, Settings, agreed, word};
@@ -496,6 +496,7 @@ fn votes_of_another_incarnation_do_not_count() {
         nonce: nonce.unwrap(),
         incarnation,
         durable_watermark: Slot(0),
+        space: Space::Ample,
     };
 
     let unheeded = [

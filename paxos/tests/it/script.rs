@@ -25,6 +25,8 @@
 //! sync r0                             what r0's journal was handed is durable
 //! snapshot r0                         what r0 has applied is durable, its journal below is given up
 //! transfer r0 r1                      r0's snapshot is installed at r1
+//! space r0 reserve                    r0's disk takes no more than that: ample, reserve or spent
+//! space r0 | space all                what a replica knows that a majority's disks take
 //! crash r0 | restart r0 | wipe r0     what is not durable is lost; wipe: all is, and the incarnation is another
 //! show r0 | show all | journal r0     what a replica knows; what its journal holds
 //! kept r0 | kept all                  what it has forgotten, what its snapshot covers, which snapshot it wants
@@ -34,7 +36,7 @@
 
 use std::fmt::Write as _;
 
-use paxos::{Envelope, Note, Record, ReplicaId, ResignReason, Role, Slot};
+use paxos::{Envelope, Note, Record, ReplicaId, ResignReason, Role, Slot, Space};
 
 use crate::cluster::{Cluster, Event, Settings, word};
 
@@ -162,6 +164,18 @@ impl Script {
                     Some(_) => Vec::new(),
                     None => vec!["to nobody".to_owned()],
                 });
+            }
+            ("space", [who, space]) => {
+                let space = space_named(space)?;
+                cluster.turn(replica(who)?, |peer| peer.note_space(space));
+            }
+            ("space", [who]) => {
+                let shown = some(cluster, who)?
+                    .into_iter()
+                    .filter(|id| cluster.is_up(*id));
+                return Ok(shown
+                    .map(|id| format!("{id} knows of {} space", cluster.replica(id).space()))
+                    .collect());
             }
             ("snapshot", [who]) => cluster.take_snapshot(replica(who)?),
             ("transfer", [from, to]) => {
@@ -511,8 +525,15 @@ fn tell_note(note: Note) -> String {
         Note::Resigned(ballot, ResignReason::Failed) => format!("fails in {ballot}"),
         Note::HandedOver(ballot, heir) => format!("hands {ballot} over to {heir}"),
         Note::TakingOver(ballot, leader) => format!("takes over from {leader} in {ballot}"),
+        Note::ShortOfSpace(heir) => format!("has less space than {heir}"),
         Note::Following(ballot, leader) => format!("follows {leader} in {ballot}"),
     }
+}
+
+fn space_named(name: &str) -> Result<Space, String> {
+    let all = [Space::Ample, Space::Reserve, Space::Spent];
+    let named = all.into_iter().find(|space| space.to_string() == name);
+    named.ok_or_else(|| format!("no such space: {name}"))
 }
 
 fn some(cluster: &Cluster, who: &str) -> Result<Vec<ReplicaId>, String> {

@@ -63,6 +63,7 @@ pub use disk::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES, is_disk_f
 pub use error::{Damage, DiskAction, JournalError};
 pub use file_disk::{FileDisk, FileDiskError};
 pub use open::{Opened, Replay, TornTail};
+pub use room::segment_bytes_max;
 pub use segment::{Owner, Spare};
 pub use trim::TrimmedSegments;
 pub use writer::{Journal, JournalSettings, SpareOrder};

@@ -30,7 +30,7 @@ impl Default for JournalSettings {
     fn default() -> Self {
         Self {
             first_segment_bytes: 4 << 20,
-            segment_bytes_max: 16 << 20,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
         }
     }
 }
@@ -458,6 +458,9 @@ impl Salts {
         self.0.next_u64().max(1)
     }
 }
+
+/// The longest segments, in bytes. Whole segments are trimmed, so longer ones would keep more than they need.
+pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 
 /// What is kept free behind a batch: a block for a seal that trims, and one for the end marker.
 pub(super) const MARKER_SECTORS: u32 = 2 * BLOCK_SECTORS;

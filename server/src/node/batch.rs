@@ -67,6 +67,21 @@ pub(crate) fn is_later(copy: &[u8], other: &[u8]) -> bool {
     made(copy) > made(other)
 }
 
+/// Of items one after the other those that are to be kept. What cannot be read is not.
+pub(crate) fn retain(items: &[u8], keep: impl Fn(&Item<'_>) -> bool) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut reader = Items::new(items);
+    loop {
+        let before = reader.rest;
+        let Some(Ok(item)) = reader.next() else {
+            return kept;
+        };
+        if keep(&item) {
+            kept.extend_from_slice(&before[..before.len() - reader.rest.len()]);
+        }
+    }
+}
+
 /// Begins a batch; items are appended after it.
 pub(crate) fn begin(log_time_ms: u64) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -230,6 +245,18 @@ mod tests {
             let between = [9, 18, end - 62, end - 52, end - 26].contains(&length);
             assert_eq!(whole, between, "cut at {length}");
         }
+    }
+
+    #[test]
+    fn only_what_is_kept_is_left() {
+        let batch = batch();
+        let (_, items) = open(&batch).unwrap();
+        let all = retain(items.rest, |_| true);
+        assert_eq!(all, items.rest);
+        let opening = retain(items.rest, |item| matches!(item, Item::OpenSession { .. }));
+        assert_eq!(opening, items.rest[..9]);
+        let without = retain(items.rest, |item| !matches!(item, Item::OpenSession { .. }));
+        assert_eq!(without, items.rest[9..]);
     }
 
     #[test]

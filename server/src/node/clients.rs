@@ -62,6 +62,10 @@ impl Node {
                 self.begin_read(waiter, key, deadline_tick);
             }
             Request::OpenSession { tag, nonce } => {
+                if let Some(refusal) = self.refusal_for_space(None) {
+                    self.refuse(connection, tag, refusal);
+                    return;
+                }
                 let mut item = Vec::new();
                 batch::put_open_session(&mut item, nonce);
                 let waiter = Waiter { connection, tag };
@@ -92,6 +96,11 @@ impl Node {
             session: write.session,
             sequence: write.sequence,
         };
+        let refusal = self.refusal_for_space(Some(write.change.as_ref()));
+        if let Some(refusal) = refusal.filter(|_| !self.held.holds(key)) {
+            self.refuse(waiter.connection, waiter.tag, refusal);
+            return;
+        }
         let mut item = Vec::new();
         batch::put_write(&mut item, write);
         self.hold(key, item, waiter, deadline_tick);
@@ -118,7 +127,7 @@ impl Node {
             .entry(waiter.connection)
             .or_default()
             .push_read(order);
-        if self.settings.reads_through_log {
+        if self.settings.reads_through_log && self.space() > paxos::Space::Spent {
             let mut item = Vec::new();
             batch::put_read(&mut item, self.settings.replica.0, order);
             self.held.hold(
@@ -290,7 +299,7 @@ impl Node {
         }
     }
 
-    fn give_up(&mut self, request: &HeldRequest, refusal: &Refusal) {
+    pub(super) fn give_up(&mut self, request: &HeldRequest, refusal: &Refusal) {
         if matches!(request.key, RequestKey::Read { .. }) {
             return;
         }

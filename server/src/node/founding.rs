@@ -23,8 +23,8 @@ pub(crate) struct Founding {
     answered: u64,
     /// Who said that it is blank, and in which life.
     blank: BTreeMap<ReplicaId, Incarnation>,
-    /// Who said that a cluster was founded with another life of this replica, and which cluster.
-    too_late: BTreeMap<ReplicaId, u64>,
+    /// Who said that a cluster was founded with another life of this replica, and with what record.
+    too_late: BTreeMap<ReplicaId, FoundingRecord>,
     next_tick: u64,
     next_log_tick: u64,
     /// A record is on its way to the disk: nothing more is asked or answered.
@@ -147,11 +147,11 @@ impl Founding {
         if record.members.contains(&own) {
             return FoundingStep::Join(record);
         }
-        self.too_late.insert(from, record.cluster);
+        self.too_late.insert(from, record.clone());
         // Who was blank when it was asked may have been founded since: everybody is asked again.
         self.blank.clear();
         let same = self.too_late.values();
-        let same = same.filter(|cluster| **cluster == record.cluster).count();
+        let same = same.filter(|told| told.cluster == record.cluster).count();
         if same >= majority(settings) {
             FoundingStep::Join(record)
         } else {
@@ -159,14 +159,26 @@ impl Founding {
         }
     }
 
+    /// The life of a member in the record of the cluster that was founded with another life of this replica, if such a
+    /// record came.
+    pub(crate) fn recorded_life(&self, member: ReplicaId) -> Option<Incarnation> {
+        let record = self.too_late.values().next()?;
+        let life = record
+            .members
+            .iter()
+            .find(|(replica, _)| *replica == member);
+        life.map(|(_, incarnation)| *incarnation)
+    }
+
     /// What a person should know of a replica that is not founded; empty where that is all there is to say.
     pub(crate) fn remark(&self, settings: &NodeSettings) -> String {
-        let Some(cluster) = self.too_late.values().next() else {
+        let Some(record) = self.too_late.values().next() else {
             return String::new();
         };
+        let cluster = record.cluster;
         let told: Vec<String> = self.too_late.keys().map(ReplicaId::to_string).collect();
         format!(
-            "cluster {cluster:016x} was founded with another life of this replica, so its disk was lost or replaced; it \
+            "cluster {cluster:016x} was founded with another life of this replica, whose memory is lost; it \
              waits to hear so from {} members and has heard it from {}",
             majority(settings),
             told.join(", ")

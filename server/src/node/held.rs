@@ -129,6 +129,37 @@ impl Held {
         }
     }
 
+    /// Of what is to be handed over, lets go of what `takes` denies by its bytes in the log. Where a copy was handed over
+    /// before, the request is held on, as if it had been handed over again.
+    pub(crate) fn turn_away(
+        &mut self,
+        now: u64,
+        takes: impl Fn(&[u8]) -> bool,
+    ) -> Vec<HeldRequest> {
+        let requests = &self.requests;
+        let denied: Vec<u64> = self
+            .outgoing
+            .extract_if(.., |order| {
+                requests
+                    .get(order)
+                    .is_some_and(|request| !takes(&request.item))
+            })
+            .collect();
+        let mut turned_away = Vec::new();
+        for order in denied {
+            match self.requests.get_mut(&order) {
+                Some(request) if request.proposed => request.handed_tick = Some(now),
+                _ => turned_away.push(self.remove(order)),
+            }
+        }
+        turned_away
+    }
+
+    /// Whether a copy of this request is held.
+    pub(crate) fn holds(&self, key: RequestKey) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
     /// The request was applied: lets it go.
     pub(crate) fn take(&mut self, key: RequestKey) -> Option<HeldRequest> {
         let order = self.by_key.get(&key).copied()?;

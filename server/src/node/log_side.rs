@@ -36,6 +36,10 @@ impl Node {
             );
             return;
         }
+        let requests = self.without_what_lacks_space(requests);
+        if requests.is_empty() {
+            return;
+        }
         self.forwarded_bytes += requests.len();
         self.forwarded.push_back(requests);
         if let Phase::Running(replica) = &mut self.phase {
@@ -67,6 +71,7 @@ impl Node {
             self.report_hash();
             self.rejoins.forget_proposals();
         }
+        self.refuse_for_space();
         match under.0 {
             None => {}
             Some(leader) if leader == self.settings.replica => {
@@ -213,6 +218,7 @@ impl Node {
             Note::Preparing(ballot) => info!("{me} asks a majority to promise {ballot}"),
             Note::Leading(ballot) => info!("{me} leads in {ballot}"),
             Note::Resigned(ballot, reason) => info!("{me} leads no longer in {ballot}: {reason:?}"),
+            Note::ShortOfSpace(heir) => info!("{me} has less room on its disk than {heir}"),
             Note::HandedOver(ballot, heir) => info!("{me} hands {ballot} over to {heir}"),
             Note::TakingOver(ballot, leader) => {
                 info!("{me} takes over from {leader}, which stops leading in {ballot}");

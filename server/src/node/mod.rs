@@ -6,11 +6,14 @@
 mod agents;
 mod batch;
 mod clients;
+mod disk_space;
+mod diskless;
 pub(crate) mod founding;
 mod hash;
 mod held;
 pub(crate) mod image;
 mod log_side;
+mod losses;
 mod reads;
 mod recovery;
 mod rejoin;
@@ -18,6 +21,7 @@ mod sessions;
 mod snapshots;
 pub(crate) mod state;
 mod state_hashes;
+mod status;
 mod stopping;
 mod store;
 mod transfer;
@@ -28,13 +32,15 @@ mod walk_tests;
 use std::collections::VecDeque;
 use std::fmt;
 
-use common::{Answer, Outcome, Refusal, Request, Role, StatusReport};
+use common::{Answer, DatagramCounts, Outcome, Refusal, Request};
 use log::{debug, error, info, warn};
 use paxos::{Config, Configuration, Envelope, Persist, Recovered, Replica, ReplicaId, Slot};
 
+use self::disk_space::DiskSpace;
 use self::founding::{Founding, FoundingStep};
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
+use self::losses::Losses;
 use self::reads::{Connections, HeldReads};
 pub use self::recovery::Recovery;
 use self::rejoin::Rejoins;
@@ -93,6 +99,7 @@ pub struct Node {
     reads: HeldReads,
     connections: Connections,
     rejoins: Rejoins,
+    losses: Losses,
     /// What followers forwarded and this replica, leading, has not proposed yet.
     forwarded: VecDeque<Vec<u8>>,
     forwarded_bytes: usize,
@@ -103,8 +110,10 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
-    /// What can still be written to the disk, in bytes, and whether something waits for room.
-    room: (u64, bool),
+    disk_space: DiskSpace,
+    datagrams: DatagramCounts,
+    /// Whether what is handed over survives this process.
+    has_disk: bool,
     snapshots: Snapshots,
     transfers: Transfers,
     /// How much of the log is kept in memory for a replica that is away; the core's own bound if none.
@@ -203,13 +212,16 @@ impl Node {
             reads: HeldReads::new(settings.birth >> 1),
             connections: Connections::new(),
             rejoins: Rejoins::new(settings.birth.rotate_left(32), None),
+            losses: Losses::default(),
             forwarded: VecDeque::new(),
             forwarded_bytes: 0,
             hash_reports: HashReports::default(),
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
-            room: (u64::MAX, false),
+            disk_space: DiskSpace::default(),
+            datagrams: DatagramCounts::default(),
+            has_disk: true,
             snapshots,
             transfers: Transfers::default(),
             kept_log_bytes_max: None,
@@ -247,6 +259,7 @@ impl Node {
         if !self.settings.members.contains(&from) {
             return;
         }
+        self.note_loss(from, &message);
         match &mut self.phase {
             Phase::Unfit(_) => {}
             Phase::Founding(founding) => {
@@ -315,6 +328,8 @@ impl Node {
         }
         self.tick_hashes();
         self.tick_rejoin();
+        self.tick_disk_space();
+        self.tick_losses();
         self.tick_clients();
         self.tick_snapshots();
         self.tick_transfers();
@@ -324,20 +339,6 @@ impl Node {
     pub fn leave_the_lead(&mut self) {
         if let Phase::Running(replica) = &mut self.phase {
             replica.resign();
-        }
-    }
-
-    /// How many bytes of disk the journal takes, for the status report.
-    pub fn note_journal_bytes(&mut self, bytes: u64) {
-        self.journal_bytes = bytes;
-    }
-
-    /// How much can still be written to the disk, and whether something waits for room.
-    pub fn note_room(&mut self, writable_bytes: u64, is_stalled: bool) {
-        let room = (writable_bytes, is_stalled);
-        if self.room != room {
-            self.room = room;
-            debug!("{writable_bytes} bytes can be written, stalled: {is_stalled}");
         }
     }
 
@@ -428,6 +429,7 @@ impl Node {
         );
         config.kept_bytes_max = self.kept_log_bytes_max.unwrap_or(config.kept_bytes_max);
         self.phase = Phase::Running(Box::new(Replica::new(config, configuration, log)));
+        self.pass_on_space();
     }
 
     fn take_founding_step(&mut self, step: FoundingStep) {
@@ -473,62 +475,8 @@ impl Node {
         self.become_running(&record, None, Recovered::new());
         if !record.members.contains(&own) {
             self.become_learner(format!(
-                "cluster {cluster:016x} was founded with another life of it, so its disk was lost or replaced"
+                "cluster {cluster:016x} was founded with another life of it, whose memory is lost"
             ));
-        }
-    }
-
-    fn status(&self) -> StatusReport {
-        let (hash_slot, state_hash) = if self.now >= self.applied_tick + IDLE_TICKS {
-            (self.state.applied(), self.state.hash())
-        } else {
-            self.state.noted_hash()
-        };
-        let promised = self.promised();
-        let role = match &self.phase {
-            Phase::Founding(_) => Role::Founding,
-            Phase::Unfit(_) => Role::Blank,
-            Phase::Running(replica) if !replica.votes() => Role::Blank,
-            Phase::Running(replica) => match replica.role() {
-                paxos::Role::Follower => Role::Follower,
-                paxos::Role::Candidate => Role::Candidate,
-                paxos::Role::Leader => Role::Leader,
-            },
-        };
-        let remark = match &self.phase {
-            Phase::Unfit(reason) => reason.clone(),
-            Phase::Founding(founding) => founding.remark(&self.settings),
-            Phase::Running(_) => {
-                let why_no_vote = self.why_no_vote();
-                if why_no_vote.is_empty() {
-                    self.agent_remark.clone()
-                } else {
-                    why_no_vote
-                }
-            }
-        };
-        StatusReport {
-            replica: self.settings.replica.0,
-            cluster: self
-                .identity
-                .founding
-                .as_ref()
-                .map_or(0, |founding| founding.cluster),
-            serving: self.leader().is_some(),
-            role,
-            leader: self.leader().map(|leader| leader.0),
-            ballot_round: promised.round,
-            ballot_replica: promised.replica.0,
-            chosen: self.replica().map_or(Slot(0), Replica::chosen_watermark).0,
-            applied: self.state.applied().0,
-            hash_slot: hash_slot.0,
-            state_hash,
-            keys: self.state.store.len() as u64,
-            sessions: self.state.sessions.len() as u64,
-            journal_bytes: self.journal_bytes,
-            snapshot_slot: self.snapshots.newest().0,
-            revision: self.state.revision(),
-            remark,
         }
     }
 

@@ -127,6 +127,15 @@ impl Snapshots {
         }
     }
 
+    /// None is kept any more, unless one is being taken; says whether that is news.
+    pub(super) fn drop_kept(&mut self) -> bool {
+        let drops = self.taking.is_none() && !self.kept.is_empty();
+        if drops {
+            self.kept.clear();
+        }
+        drops
+    }
+
     /// Those that are durable, oldest first.
     pub(super) fn slots(&self) -> Vec<Slot> {
         self.kept.iter().map(|(slot, _)| *slot).collect()
@@ -163,13 +172,26 @@ impl Snapshots {
     }
 
     /// Whether one is to be taken of a state of so many bytes, at this slot. `is_idle`: nothing was applied for a while.
-    fn is_due(&self, now: u64, applied: Slot, state_bytes: u64, is_idle: bool) -> bool {
+    /// `is_short`: the disk is nearly full, and what is not trimmed soon cannot be.
+    fn is_due(
+        &self,
+        now: u64,
+        applied: Slot,
+        state_bytes: u64,
+        is_idle: bool,
+        is_short: bool,
+    ) -> bool {
         if self.taking.is_some() || now < self.retry_tick {
             return false;
         }
         let since = self.kept.last().map(|newest| newest.1).unwrap_or_default();
         let grown_bytes = self.written.padded_bytes - since.padded_bytes;
-        if applied > self.newest() && grown_bytes >= self.journal_bytes_min.max(2 * state_bytes) {
+        let growth_bytes = if is_short {
+            SHORT_JOURNAL_BYTES_MIN.max(state_bytes / 2)
+        } else {
+            self.journal_bytes_min.max(2 * state_bytes)
+        };
+        if applied > self.newest() && grown_bytes >= growth_bytes {
             return true;
         }
         let trimmable = self.trimmable().map(|_| self.kept[0].1);
@@ -222,7 +244,7 @@ impl Node {
                 self.state.end_snapshot();
                 self.snapshots.note_kept(&kept);
                 info!(
-                    "a snapshot of slot {} is durable, of {} keys",
+                    "a snapshot of slot {} is complete, of {} keys",
                     self.snapshots.newest(),
                     self.state.store.len()
                 );
@@ -252,12 +274,17 @@ impl Node {
         if self.learns_not() {
             return;
         }
+        if !self.has_disk {
+            self.tick_without_disk();
+            return;
+        }
         let is_idle = self.now >= self.applied_tick + IDLE_TICKS;
         let applied = self.state.applied();
         let state_bytes = self.state.image_bytes();
+        let is_short = self.is_short_of_space();
         let is_due = self
             .snapshots
-            .is_due(self.now, applied, state_bytes, is_idle);
+            .is_due(self.now, applied, state_bytes, is_idle, is_short);
         let older = self.snapshots.trimmable();
         let is_wanted = older.is_some_and(|older| self.transfers.sends(older));
         if is_due && !(is_wanted && self.holds_log()) {
@@ -349,6 +376,9 @@ fn record_bytes(record: &Record) -> u64 {
 /// The journal may grow by so much, or by twice the state if that is more, before a snapshot is taken. Two times this is
 /// replayed in a fraction of a second, and a snapshot costs at most half of what the journal costs anyway.
 const JOURNAL_BYTES_MIN: u64 = 16 << 20;
+
+/// On a disk that is nearly full the journal is trimmed as soon as that can free a segment or so.
+const SHORT_JOURNAL_BYTES_MIN: u64 = 1 << 20;
 
 /// An idle replica with no more than this in its journal takes no snapshot.
 const IDLE_JOURNAL_BYTES_MIN: u64 = 1 << 10;

@@ -276,7 +276,10 @@ impl State {
         }
         self.revision += 1;
         let session = self.sessions.open(self.revision, nonce, now_s);
-        Outcome::SessionOpened { session }
+        Outcome::SessionOpened {
+            session,
+            expiry_s: self.settings.session_expiry_s,
+        }
     }
 
     /// The log time by which sessions are judged: it outlasts a century.

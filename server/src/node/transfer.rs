@@ -50,6 +50,8 @@ pub enum TransferStep {
     },
     /// What came is of no use any more: the log was quicker.
     GiveUp,
+    /// Remove the snapshots that are kept: without a disk they were for a transfer alone, which has ended.
+    DropKept,
 }
 
 /// What became of a [`TransferStep`].
@@ -139,6 +141,11 @@ impl Transfers {
     /// Whether a snapshot is on its way to this replica.
     pub(super) fn is_receiving(&self) -> bool {
         self.receiving.is_some()
+    }
+
+    /// Whether a peer is being sent a snapshot.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.sending.is_empty()
     }
 
     /// Whether a peer is being sent the snapshot of `slot`.

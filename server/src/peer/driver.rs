@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use mio::{Events, Poll};
-use paxos::ReplicaId;
+use paxos::{ReplicaId, Slot};
 
 use super::LinkFilter;
 use super::board::Board;
@@ -37,6 +37,8 @@ pub(super) struct Keeping {
     /// None keeps them in memory: everything is durable at once.
     journal: Option<Sender<Work>>,
     promises: Promises,
+    /// The journal was told that it need not hold what is below.
+    trimmed: Slot,
 }
 
 impl Keeping {
@@ -44,6 +46,7 @@ impl Keeping {
         Self {
             journal: None,
             promises: Promises::new(Durable::default()),
+            trimmed: Slot(0),
         }
     }
 
@@ -51,14 +54,29 @@ impl Keeping {
         Self {
             journal: Some(work),
             promises: Promises::new(durable),
+            trimmed: Slot(0),
         }
     }
 
     fn hand_over(&mut self, work: Work, bytes: usize) {
+        if self.journal.is_some() {
+            self.promises.hand_over(bytes);
+            self.give_journal(work);
+        }
+    }
+
+    /// Every program is done with what is below `min`, and the journal was handed that before: so it need not hold it.
+    fn trim_below(&mut self, min: Slot) {
+        if min > self.trimmed {
+            self.trimmed = min;
+            self.give_journal(Work::Trim(min));
+        }
+    }
+
+    fn give_journal(&self, work: Work) {
         let Some(journal) = &self.journal else {
             return;
         };
-        self.promises.hand_over(bytes);
         if journal.send(work).is_err() {
             log::debug!("the journal thread is gone");
         }
@@ -95,10 +113,7 @@ impl Driver {
                 self.links.note_event(event);
             }
         }
-        if let Some(journal) = self.keeping.journal {
-            // If the journal thread is gone, there is nothing to finish.
-            let _ = journal.send(Work::Finish);
-        }
+        self.keeping.give_journal(Work::Finish);
     }
 
     /// Whether to go on.
@@ -165,7 +180,9 @@ impl Driver {
         }
         if let Some(persist) = persist {
             let bytes = persist_bytes(&persist);
+            let min = persist.state.forget_watermark;
             self.keeping.hand_over(Work::Persist(persist), bytes);
+            self.keeping.trim_below(min);
         }
         for (to, message) in send {
             self.send(to, 0, message);

@@ -20,7 +20,8 @@
 //! Below stands what the store stands on: the same [`paxos::Replica`], in its sparse mode, the same links between
 //! replicas, the same journal. A group is founded as a cluster is: nothing is decided before all of its peers have
 //! heard of each other once, because only then a peer whose disk was lost can be told from a new one (RULES R11). There
-//! is no rejoining: a peer that lost its files is refused, and the others go on as long as they are a majority.
+//! is no rejoining: a peer that lost its files is refused, and the others go on as long as they are a majority. The files
+//! hold what is not forgotten, whole segments of 16 MiB at a time.
 //!
 //! `board.rs` is what program and thread share, `member.rs` the peer as a state machine, `driver.rs` its thread.
 

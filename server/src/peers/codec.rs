@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! slot, min, nonce, sending, incarnation, ..._watermark   u64          replica   u8
-//! hash       u128
+//! hash       u128                                        space              0 spent, 1 reserve, 2 ample
 //! ballot     round:u64 replica:u8 birth:u64              a leader that may be unknown   0 | 1 replica:u8
 //! command    0 a no-op | 1 replica:u8 incarnation:u64 a rejoin | 2 length:u32 and so many bytes
 //! a list     count:u32 and so many items                 accepted item   slot ballot command
@@ -259,8 +259,8 @@ agreement_messages! {
     0x45 Accept { ballot, slot, chosen_watermark, command }
     0x46 Accepted { ballot, incarnation, durable_watermark, slots }
     0x47 Refused { ballot, promised, hears_leader }
-    0x48 Heartbeat { ballot, nonce, chosen_watermark, forget_watermark, has_majority }
-    0x49 Echo { ballot, nonce, incarnation, durable_watermark }
+    0x48 Heartbeat { ballot, nonce, chosen_watermark, forget_watermark, has_majority, space }
+    0x49 Echo { ballot, nonce, incarnation, durable_watermark, space }
     0x4a Advance { ballot, chosen_watermark }
     0x4b CatchUp { from_slot }
     0x4c Chosen { from_slot, chosen_watermark, trimmed_watermark, commands }

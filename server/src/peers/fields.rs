@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::DecodeError;
 use common::wire::{FieldReader, put_long_bytes, put_optional_u8, put_u32, put_u64, put_u128};
-use paxos::{AcceptedCommand, Ballot, Command, Incarnation, ReplicaId, Slot, SlotRange};
+use paxos::{AcceptedCommand, Ballot, Command, Incarnation, ReplicaId, Slot, SlotRange, Space};
 
 use crate::identity::{ClusterSettings, FoundingRecord};
 
@@ -114,6 +114,29 @@ impl Field for ReplicaId {
 
     fn take(fields: &mut FieldReader<'_>, name: &'static str) -> Result<Self, DecodeError> {
         fields.u8(name).map(Self)
+    }
+}
+
+impl Field for Space {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(match self {
+            Self::Spent => 0,
+            Self::Reserve => 1,
+            Self::Ample => 2,
+        });
+    }
+
+    fn take(fields: &mut FieldReader<'_>, name: &'static str) -> Result<Self, DecodeError> {
+        match fields.u8(name)? {
+            0 => Ok(Self::Spent),
+            1 => Ok(Self::Reserve),
+            2 => Ok(Self::Ample),
+            value => Err(DecodeError::UnknownValue {
+                field: name,
+                value: value.into(),
+                allowed: "0 to 2",
+            }),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::io;
 use paxos::Slot;
 
 use super::SnapshotError;
-use crate::journal::{Disk, GrowingFile};
+use crate::journal::{Disk, GrowingFile, segment_bytes_max};
 
 /// A snapshot that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,25 +57,28 @@ pub fn read_piece(
 }
 
 /// Makes the room that is kept for the next snapshot fit it: a quarter more than the newest takes, or at least as much. So
-/// the next one can be written on a disk without any room (RULES R18). With no snapshot yet, nothing is kept.
+/// the next one can be written on a disk without any room (RULES R18). With no snapshot yet, room is kept for what a journal
+/// may hold when the first is taken.
 ///
 /// # Errors
 /// There is no room for it now, or the file system cannot promise any. Nothing rests on it.
 pub fn keep_reserve(disk: &dyn Disk, kept: &[Kept]) -> Result<(), SnapshotError> {
     let reserved = disk.length(RESERVE_NAME).ok();
-    let made = match kept.last().map(|newest| newest.bytes) {
+    let reserve = |bytes| {
+        if reserved == Some(bytes) {
+            return Ok(());
+        }
+        let made = disk.reserve(RESERVE_NAME, bytes);
+        made.map_err(SnapshotError::disk("make room for", "the next snapshot"))
+    };
+    match kept.last().map(|newest| newest.bytes) {
         Some(bytes) => {
             let wanted = bytes + bytes / 4 + RESERVE_BYTES_MIN;
-            if reserved == Some(wanted) {
-                return Ok(());
-            }
-            let reserve = |bytes| disk.reserve(RESERVE_NAME, bytes);
             reserve(wanted).or_else(|_| reserve(bytes))
         }
-        None if reserved.is_some() => disk.remove(RESERVE_NAME),
-        None => Ok(()),
-    };
-    made.map_err(SnapshotError::disk("make room for", "the next snapshot"))
+        None if reserved.is_some_and(|bytes| bytes <= segment_bytes_max(u64::MAX)) => Ok(()),
+        None => reserve(segment_bytes_max(disk.free_bytes().unwrap_or(0))),
+    }
 }
 
 /// Gives up what an earlier process was writing, `kept` being the snapshots. What it was receiving stays, if it is newer
@@ -140,6 +143,13 @@ pub(super) fn drop_surplus(kept: &mut Vec<Kept>) {
     let received = kept.iter().rposition(|one| one.name.starts_with(RECEIVED));
     let surplus = kept.len().saturating_sub(KEPT_MAX);
     kept.drain(..surplus.max(received.unwrap_or(0)));
+}
+
+/// Removes all that are kept. One that cannot be removed counts no more than the others.
+pub fn drop_all(disk: &dyn Disk, kept: &mut Vec<Kept>) {
+    for one in kept.drain(..) {
+        let _ = disk.remove(&one.name);
+    }
 }
 
 fn sort(kept: &mut [Kept]) {

@@ -14,7 +14,8 @@
 //! On a full disk only trimming makes room, and only snapshots let the log be trimmed (RULES R18). So when one is durable,
 //! and the surplus is removed, the room for the next is taken beforehand, a quarter more than the last one needed: as a
 //! file without content, which becomes the next snapshot, written or received. What is given up half-made goes back there. A
-//! store of so many bytes therefore takes at most three and a quarter times as much here, at all times.
+//! store of so many bytes therefore takes at most three and a quarter times as much here, at all times. Before the first
+//! snapshot, which is taken when the journal has grown by a segment or so, as much is kept.
 //!
 //! # Files
 //! `format.rs` has the bytes, `files.rs` names and what is kept, `reader.rs` verification; `writer.rs` and `incoming.rs`
@@ -30,7 +31,9 @@ use std::io;
 
 use thiserror::Error;
 
-pub use files::{Kept, give_up_leftovers, is_snapshot_name, keep_reserve, newest, read_piece};
+pub use files::{
+    Kept, drop_all, give_up_leftovers, is_snapshot_name, keep_reserve, newest, read_piece,
+};
 pub use incoming::Incoming;
 pub use reader::{Loaded, Restored, load};
 pub use writer::Writer;

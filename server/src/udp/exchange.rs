@@ -16,6 +16,7 @@ use common::{
 use log::Level;
 
 use super::cookies::{Cookies, Proof};
+use super::counters::DatagramCounters;
 use super::in_flight::{InFlight, Waiting};
 use crate::events::ClientEvent;
 use crate::foreign::{self, Cause};
@@ -40,6 +41,8 @@ pub struct DatagramSettings {
     pub load: Arc<Load>,
     /// What greetings say of cluster and leader.
     pub signboard: Arc<Signboard>,
+    /// Told to people by the replica thread.
+    pub counters: Arc<DatagramCounters>,
 }
 
 /// Takes datagrams and answers, gives datagrams and requests.
@@ -49,18 +52,6 @@ pub struct Exchange {
     cookies: Cookies,
     in_flight: InFlight,
     batch: Vec<ClientEvent>,
-    counts: Counts,
-}
-
-/// How many datagrams there were.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// That came.
-    pub received: u64,
-    /// That were met with silence, because they could not be understood.
-    pub dropped: u64,
-    /// That were answered with a cookie instead of being done.
-    pub unproved: u64,
 }
 
 /// A datagram and its sender, on its way through this file.
@@ -83,14 +74,7 @@ impl Exchange {
             settings,
             in_flight: InFlight::default(),
             batch: Vec::new(),
-            counts: Counts::default(),
         }
-    }
-
-    /// How many datagrams there were.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.counts
     }
 
     /// Takes a datagram that came from `remote` at `now` since the start. Appends to `out` what is to be sent back, if
@@ -102,7 +86,7 @@ impl Exchange {
         now: Duration,
         out: &mut Vec<u8>,
     ) {
-        self.counts.received += 1;
+        self.settings.counters.received.add_one();
         let opened = match ClientDatagram::open(datagram) {
             Ok(opened) => opened,
             Err(error) => return self.drop_silently(datagram.len(), remote, &error),
@@ -193,7 +177,6 @@ impl Exchange {
             log_foreign_cookie(arrival);
         }
         if arrival.proof != Proof::Proved && needs_proof(&request) {
-            self.counts.unproved += 1;
             let cookie = self.cookies.make(arrival.remote, arrival.now);
             return self.say_cookie(request.tag(), cookie, arrival, out);
         }
@@ -226,17 +209,12 @@ impl Exchange {
         self.settings.load.take_in(bytes.into())
     }
 
-    fn refuse_over_long(
-        &mut self,
-        datagram: &ClientDatagram<'_>,
-        arrival: Arrival,
-        out: &mut Vec<u8>,
-    ) {
+    fn refuse_over_long(&self, datagram: &ClientDatagram<'_>, arrival: Arrival, out: &mut Vec<u8>) {
         let (bytes, bytes_max) = (arrival.bytes, self.settings.datagram_bytes_max);
         let too_long = format_args!("{bytes_max} bytes are allowed");
         log_refused(Level::Warn, arrival, too_long);
         let Some(tag) = datagram.tag() else {
-            self.counts.dropped += 1;
+            self.settings.counters.junk.add_one();
             return;
         };
         let refusal = Refusal::TooLargeForDatagram {
@@ -248,7 +226,7 @@ impl Exchange {
 
     /// A limit that is passed is said to everybody who shows a tag; what cannot be understood is explained to nobody
     /// who might be somebody else.
-    fn refuse_malformed(&mut self, error: &RequestError, arrival: Arrival, out: &mut Vec<u8>) {
+    fn refuse_malformed(&self, error: &RequestError, arrival: Arrival, out: &mut Vec<u8>) {
         let refusal = error.refusal();
         let is_limit = !matches!(refusal, Refusal::Malformed { .. });
         let Some(tag) = error
@@ -262,8 +240,8 @@ impl Exchange {
         self.refuse(tag, refusal, arrival, out);
     }
 
-    fn drop_silently(&mut self, bytes: usize, remote: SocketAddr, error: &DecodeError) {
-        self.counts.dropped += 1;
+    fn drop_silently(&self, bytes: usize, remote: SocketAddr, error: &DecodeError) {
+        self.settings.counters.junk.add_one();
         foreign::log(
             Cause::DatagramMalformed,
             Level::Warn,
@@ -291,6 +269,7 @@ impl Exchange {
             message,
         };
         if datagram.append_within(bytes_max, out) {
+            self.settings.counters.note_said(&datagram.message);
             log::debug!("udp {remote} <- {datagram}");
         } else {
             log::debug!("udp {remote} is not told: {bytes_max} bytes are too few for {datagram}");

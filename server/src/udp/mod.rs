@@ -4,6 +4,7 @@
 //! limits on what all clients together may have under way. What is special to datagrams ends here.
 
 mod cookies;
+mod counters;
 mod exchange;
 mod in_flight;
 mod thread;
@@ -16,7 +17,8 @@ use mio::net::UdpSocket;
 use socket2::SockRef;
 
 pub use cookies::{Cookies, Proof};
-pub use exchange::{Counts, DatagramSettings, Exchange};
+pub use counters::DatagramCounters;
+pub use exchange::{DatagramSettings, Exchange};
 pub use in_flight::{DATAGRAM_BYTES_IN_FLIGHT_MAX, DATAGRAMS_IN_FLIGHT_MAX};
 
 use crate::events::{Event, ToWorker};

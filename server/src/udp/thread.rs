@@ -76,14 +76,9 @@ impl DatagramThread {
             self.sweep();
             self.hand_over();
         }
-        let counts = self.exchange.counts();
-        log::info!(
-            "of {} datagrams {} were met with silence and {} with a cookie; {} could not be sent",
-            counts.received,
-            counts.dropped,
-            counts.unproved,
-            self.unsent
-        );
+        if self.unsent > 0 {
+            log::info!("{} datagrams could not be sent", self.unsent);
+        }
     }
 
     fn timeout(&self) -> Duration {

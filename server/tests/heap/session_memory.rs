@@ -88,7 +88,7 @@ impl Lone {
             tag: 1,
             nonce: client,
         };
-        let Outcome::SessionOpened { session } = self.ask(client, open) else {
+        let Outcome::SessionOpened { session, .. } = self.ask(client, open) else {
             panic!("client {client} has no session");
         };
         let write = Write {

@@ -28,7 +28,10 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Cluster {
     directory: TempDir,
+    data: Vec<PathBuf>,
     flags: Vec<String>,
+    /// Who runs without a disk.
+    diskless: Vec<usize>,
     client_ports: Vec<HeldPort>,
     peer_ports: Vec<HeldPort>,
     /// What stands before each replica's port for the others; none on a good network.
@@ -44,8 +47,40 @@ impl Cluster {
         Self::start_behind(flags, |_| None)
     }
 
+    /// The same, where these run without a disk.
+    pub(crate) fn start_without_disks(diskless: &[usize], flags: &[&str]) -> Self {
+        Self::start_as(diskless, flags, |_| None)
+    }
+
     /// The same, with a proxy of the test's between each replica and the others.
     pub(crate) fn start_behind(
+        flags: &[&str],
+        proxy: impl Fn(SocketAddr) -> Option<Proxy>,
+    ) -> Self {
+        Self::start_as(&[], flags, proxy)
+    }
+
+    /// With the replicas' files in directories of the test's.
+    pub(crate) fn start_at(data: Vec<PathBuf>) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self::start_in(directory, data, &[], &[], |_| None)
+    }
+
+    fn start_as(
+        diskless: &[usize],
+        flags: &[&str],
+        proxy: impl Fn(SocketAddr) -> Option<Proxy>,
+    ) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = |id| directory.path().join(format!("data{id}"));
+        let data = (0..SIZE).map(data).collect();
+        Self::start_in(directory, data, diskless, flags, proxy)
+    }
+
+    fn start_in(
+        directory: TempDir,
+        data: Vec<PathBuf>,
+        diskless: &[usize],
         flags: &[&str],
         proxy: impl Fn(SocketAddr) -> Option<Proxy>,
     ) -> Self {
@@ -53,8 +88,10 @@ impl Cluster {
         let peer_ports: Vec<HeldPort> = (0..SIZE).map(|_| HeldPort::new()).collect();
         let mut cluster = Self {
             _turn: turn,
-            directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            directory,
+            data,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            diskless: diskless.to_vec(),
             client_ports: (0..SIZE).map(|_| HeldPort::new()).collect(),
             peer_proxies: peer_ports
                 .iter()
@@ -84,10 +121,13 @@ impl Cluster {
             .args(["--id", &id.to_string(), "--members", &self.members_for(id)])
             .args(["--tcp", &self.client_address(id).to_string()])
             .args(["--udp", &self.datagram_address(id).to_string()])
-            .arg("--data")
-            .arg(self.data(id))
             .arg("--log-file")
             .arg(self.log_path(id));
+        if self.diskless.contains(&id) {
+            command.arg("--memory");
+        } else {
+            command.arg("--data").arg(self.data(id));
+        }
         command
     }
 
@@ -171,7 +211,7 @@ impl Cluster {
 
     /// The directory of a replica's files.
     pub(crate) fn data(&self, id: usize) -> PathBuf {
-        self.directory.path().join(format!("data{id}"))
+        self.data[id].clone()
     }
 
     /// A directory for what else a test needs.
@@ -190,12 +230,17 @@ impl Cluster {
         log
     }
 
+    /// The id of a replica's process.
+    pub(crate) fn process_id(&self, id: usize) -> u32 {
+        self.processes[id]
+            .as_ref()
+            .expect("only who runs is a process")
+            .id()
+    }
+
     /// Memory that a replica's process has, in KiB.
     pub(crate) fn resident_kib(&self, id: usize) -> u64 {
-        let child = self.processes[id]
-            .as_ref()
-            .expect("only who runs has memory");
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process_id(id))).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
         kib.unwrap().parse().unwrap()

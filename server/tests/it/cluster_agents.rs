@@ -23,7 +23,7 @@ fn agents_fail_on_all_replicas_and_no_client_notices() {
         "--fail-for",
         "500ms..2s",
     ]);
-    let load = Load::start(cluster.options(), CLIENTS);
+    let load = Load::start_mixed(cluster.options(), CLIENTS, 50);
     cluster.wait(
         "each kind of agent to be replaced often enough",
         |cluster| {
@@ -38,15 +38,17 @@ fn agents_fail_on_all_replicas_and_no_client_notices() {
         .map(|status| status.remark)
         .filter(|remark| !remark.is_empty())
         .collect();
-    let outcome = load.stop();
+    let mut outcome = load.stop();
     let counts = AGENTS.map(|agent| replaced(&cluster, agent));
     println!(
-        "{} appends answered, longest gap {:?}; replaced {AGENTS:?} {counts:?}; one status says: {:?}",
+        "{} answers, {} of them reads that were judged, longest gap {:?}; replaced {AGENTS:?} {counts:?}; one status says: {:?}",
         outcome.answered,
+        outcome.reads(),
         outcome.longest_gap,
         remarks.first()
     );
     assert_eq!(outcome.errors, Vec::<String>::new());
+    assert!(outcome.reads() > 500, "{} reads", outcome.reads());
     assert!(!remarks.is_empty(), "no status tells of a failure");
     outcome.assert_all_there(&mut Client::new(cluster.options()).unwrap());
 }

@@ -101,7 +101,7 @@ fn stop_under_load_takes_less_than_two_seconds_and_hurts_no_client() {
         assert!(took < Duration::from_secs(2), "{took:?}");
     }
     load.wait_for_more(200);
-    let outcome = load.stop();
+    let mut outcome = load.stop();
     println!("longest gap {:?}", outcome.longest_gap);
     assert_eq!(outcome.errors, Vec::<String>::new());
     outcome.assert_all_there(&mut Client::new(cluster.options()).unwrap());

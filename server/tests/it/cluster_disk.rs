@@ -1,5 +1,6 @@
 //! What five real processes leave on their disks (FAULTS 3, `disk_use`), and that snapshots stop nobody.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,47 +40,55 @@ fn disk_use() {
     }
 }
 
-/// 300,000 overwrites: the bytes on disk stay below the bound that `node/snapshots.rs` names, and everything is there
+/// 300,000 overwrites while one replica is down: the bytes on disk stay below the bound that `node/snapshots.rs` names, no
+/// snapshot keeps clients waiting, and who was down comes back by a snapshot while the clients go on. Everything is there
 /// after a restart, also where the newest snapshot is damaged (FAULTS 5).
 #[test]
 fn overwriting_does_not_fill_the_disk() {
-    const CLIENTS: usize = 32;
-    const KEYS: u64 = 1_000;
-    const WRITES: u64 = 300_000;
     let mut cluster = Cluster::start(&[]);
-    let mut fleet = Fleet::new(cluster.options(), CLIENTS).unwrap();
-    let (mut submitted, mut answered) = (0, 0);
-    let mut done = Vec::new();
-    let mut gaps = Gaps::begin();
-    let mut most_bytes = 0;
-    while answered < WRITES {
-        for client in 0..CLIENTS {
-            while submitted < WRITES && fleet.unfinished(client) < 16 {
-                fleet.submit(client, overwrite(submitted, KEYS));
-                submitted += 1;
-            }
-        }
-        fleet.turn(Duration::from_millis(50), &mut done).unwrap();
-        for (_, completion) in done.drain(..) {
-            completion.result.unwrap();
-            answered += 1;
-            gaps.note();
-            if answered.is_multiple_of(1_000) {
-                let bytes = (0..SIZE).map(|id| bytes_on_disk(&cluster.data(id)));
-                most_bytes = most_bytes.max(bytes.max().unwrap());
-                assert!(most_bytes < DISK_BYTES_MAX, "{most_bytes} bytes on disk");
-            }
-        }
-    }
-    let snapshots = cluster.status(0).unwrap().snapshot_slot;
+    let away = (cluster.leader() + 1) % SIZE;
+    cluster.kill(&[away]);
+    let mut overwriting = Overwriting::begin(&cluster);
+    overwriting.run(&cluster, WRITES);
     println!(
-        "overwriting: {WRITES} PUTs in {:?}, at most {most_bytes} bytes on a replica's disk, longest gap {:?}",
-        gaps.elapsed(),
-        gaps.longest
+        "overwriting: {overwriting}, {} snapshots",
+        snapshots(&cluster)
     );
-    assert!(snapshots > 0, "no snapshot was taken");
-    // On a machine with nothing else to do it is a tenth of that.
-    assert!(gaps.longest < Duration::from_secs(1), "{:?}", gaps.longest);
+    assert!(snapshots(&cluster) > SIZE, "too few snapshots were taken");
+
+    let began = Instant::now();
+    cluster.start_replica(away);
+    while !cluster.log(away).contains("is installed, of ") {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is not back");
+        overwriting.run(&cluster, 1_000);
+    }
+    println!(
+        "who was down is back after {:?}: {overwriting}",
+        began.elapsed()
+    );
+    overwriting.run(&cluster, 10_000);
+    // On a machine with nothing else to do it is less than a tenth of that.
+    assert!(
+        overwriting.longest_gap < Duration::from_secs(1),
+        "{overwriting}"
+    );
+    drop(overwriting);
+    restart_with_a_spoilt_snapshot(&mut cluster);
+    let mut client = cluster.client_of(0);
+    for key in 0..KEYS {
+        let found = client.get(&key.to_be_bytes()).unwrap().unwrap();
+        assert_eq!(found.value.len(), 300);
+    }
+}
+
+/// How many snapshots all replicas took.
+fn snapshots(cluster: &Cluster) -> usize {
+    let taken = |id| cluster.log(id).matches(" is complete, of ").count();
+    (0..SIZE).map(taken).sum()
+}
+
+/// All are killed, and one finds that a bit of its newest snapshot is wrong.
+fn restart_with_a_spoilt_snapshot(cluster: &mut Cluster) {
     let all: Vec<usize> = (0..SIZE).collect();
     cluster.kill(&all);
     let spoilt = spoil_newest_snapshot(&cluster.data(0));
@@ -96,11 +105,6 @@ fn overwriting_does_not_fill_the_disk() {
             .collect();
         states.len() == SIZE && states.iter().all(|state| *state == states[0])
     });
-    let mut client = cluster.client_of(0);
-    for key in 0..KEYS {
-        let found = client.get(&key.to_be_bytes()).unwrap().unwrap();
-        assert_eq!(found.value.len(), 300);
-    }
 }
 
 /// Flips a bit in the middle of the file, and returns its name.
@@ -118,16 +122,6 @@ fn spoil_newest_snapshot(data: &Path) -> String {
     newest
 }
 
-/// The value tells which write it was.
-fn overwrite(number: u64, keys: u64) -> Operation {
-    let mut value = vec![b'v'; 300];
-    value[..8].copy_from_slice(&number.to_be_bytes());
-    Operation::Put {
-        key: (number % keys).to_be_bytes().to_vec(),
-        value,
-    }
-}
-
 /// Seven times 16 MiB, two snapshots of 1,000 keys, and the room for a third.
 const DISK_BYTES_MAX: u64 = (7 << 24) + (64 << 10) + 1_000 * 350 * 13 / 4;
 
@@ -138,31 +132,93 @@ fn bytes_on_disk(data: &Path) -> u64 {
     lengths.map(|metadata| metadata.len()).sum()
 }
 
-/// The times between answers.
-struct Gaps {
+const CLIENTS: usize = 32;
+/// How many PUTs each client has outstanding.
+const PIPELINE: usize = 16;
+const KEYS: u64 = 1_000;
+const WRITES: u64 = 300_000;
+
+/// Clients that overwrite a few keys, and a look at the disks now and then.
+struct Overwriting {
+    fleet: Fleet,
     began: Instant,
-    last: Instant,
-    longest: Duration,
+    submitted: u64,
+    answered: u64,
+    last_answer: Option<Instant>,
+    /// The longest time in which none of the clients had an answer.
+    longest_gap: Duration,
+    /// The most that any replica had on its disk.
+    most_bytes: u64,
 }
 
-impl Gaps {
-    fn begin() -> Self {
-        let began = Instant::now();
+impl Overwriting {
+    fn begin(cluster: &Cluster) -> Self {
         Self {
-            began,
-            last: began,
-            longest: Duration::ZERO,
+            fleet: Fleet::new(cluster.options(), CLIENTS).unwrap(),
+            began: Instant::now(),
+            submitted: 0,
+            answered: 0,
+            last_answer: None,
+            longest_gap: Duration::ZERO,
+            most_bytes: 0,
         }
     }
 
-    fn note(&mut self) {
-        let now = Instant::now();
-        self.longest = self.longest.max(now - self.last);
-        self.last = now;
+    /// Until so many more are answered; others are outstanding then.
+    fn run(&mut self, cluster: &Cluster, writes: u64) {
+        let end = self.answered + writes;
+        let mut done = Vec::new();
+        while self.answered < end {
+            for client in 0..CLIENTS {
+                while self.fleet.unfinished(client) < PIPELINE {
+                    self.fleet.submit(client, overwrite(self.submitted));
+                    self.submitted += 1;
+                }
+            }
+            self.fleet
+                .turn(Duration::from_millis(50), &mut done)
+                .unwrap();
+            for (_, completion) in done.drain(..) {
+                completion.result.unwrap();
+                self.note_answer(cluster);
+            }
+        }
     }
 
-    fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+    fn note_answer(&mut self, cluster: &Cluster) {
+        self.answered += 1;
+        let now = Instant::now();
+        if let Some(last) = self.last_answer.replace(now) {
+            self.longest_gap = self.longest_gap.max(now - last);
+        }
+        if self.answered.is_multiple_of(1_000) {
+            let bytes = (0..SIZE).map(|id| bytes_on_disk(&cluster.data(id)));
+            self.most_bytes = self.most_bytes.max(bytes.max().unwrap());
+            assert!(self.most_bytes < DISK_BYTES_MAX, "{self}");
+        }
+    }
+}
+
+impl fmt::Display for Overwriting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} PUTs in {:?}, at most {} bytes on a replica's disk, longest gap {:?}",
+            self.answered,
+            self.began.elapsed(),
+            self.most_bytes,
+            self.longest_gap
+        )
+    }
+}
+
+/// The value tells which write it was.
+fn overwrite(number: u64) -> Operation {
+    let mut value = vec![b'v'; 300];
+    value[..8].copy_from_slice(&number.to_be_bytes());
+    Operation::Put {
+        key: (number % KEYS).to_be_bytes().to_vec(),
+        value,
     }
 }
 

@@ -73,7 +73,7 @@ impl Rig {
     }
 
     /// Reads everything back over a good network.
-    fn check(&self, outcome: &Outcome) {
+    fn check(&self, outcome: &mut Outcome) {
         assert_eq!(outcome.errors, Vec::<String>::new());
         outcome.assert_all_there(&mut Client::new(self.cluster.options()).unwrap());
     }
@@ -100,14 +100,14 @@ fn appends_land_once_and_in_order_over_each_transport_and_over_both() {
         ("udp", rig.over_udp()),
         ("both", rig.over_both()),
     ]
-    .map(|(name, options)| (name, Load::start_under(name, options, CLIENTS)));
+    .map(|(name, options)| (name, Load::start(options, CLIENTS)));
     for (_, load) in &loads {
         load.wait_for_more(APPENDS);
     }
     for (name, load) in loads {
-        let outcome = load.stop();
+        let mut outcome = load.stop();
         println!("over {name}: {} appends answered", outcome.answered);
-        rig.check(&outcome);
+        rig.check(&mut outcome);
     }
     for (name, proxies) in [("TCP", &rig.streams), ("UDP", &rig.datagrams)] {
         let counts = sum(proxies);

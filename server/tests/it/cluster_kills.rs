@@ -28,7 +28,7 @@ fn kill_any_two_of_five_under_load() {
     }
     let slot = wait_for_same_hash(&cluster);
     load.wait_for_more(100);
-    let outcome = load.stop();
+    let mut outcome = load.stop();
     println!(
         "{} appends answered, longest gap {:?}, all five agree at slot {slot}",
         outcome.answered, outcome.longest_gap
@@ -103,7 +103,7 @@ fn kill_all_five_under_load() {
         assert_eq!(read.value, b"the end");
     }
     load.wait_for_more(500);
-    let outcome = load.stop();
+    let mut outcome = load.stop();
     println!(
         "{} appends answered, {answered} of them before the kill; longest gap {:?}",
         outcome.answered, outcome.longest_gap
@@ -207,7 +207,7 @@ impl Retries {
             .collect();
         let request = Request::OpenSession { tag: 1, nonce: 42 };
         let session = match connections[0].outcome(&request) {
-            Outcome::SessionOpened { session } => session,
+            Outcome::SessionOpened { session, .. } => session,
             other => panic!("{other:?}"),
         };
         Self {

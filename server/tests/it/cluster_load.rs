@@ -1,16 +1,17 @@
-//! Clients that append tags all the time, and the question whether every answered one is there once and in order.
+//! Clients that append tags and read them all the time, and the question whether all that they saw was right.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use client::{Client, ClientOptions, Completion, Fleet, Operation};
+use client::{Check, CheckPlan, Client, ClientOptions, Completion, Fleet};
 
 /// How long a turn waits at most, so that a wish to stop is seen.
 const TURN_WAIT: Duration = Duration::from_millis(50);
 
-/// Clients at work in a thread of their own. Each appends its next tag to its own key when the last one is answered.
+/// Clients at work in a thread of their own. Each asks for the next thing when the last one is answered, and appends to a
+/// key of its own.
 #[derive(Debug)]
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
@@ -21,53 +22,47 @@ pub(crate) struct Load {
 /// What the clients saw.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// How many appends were answered.
+    /// How many operations were answered.
     pub(crate) answered: u64,
     /// What went wrong for a client.
     pub(crate) errors: Vec<String>,
     /// The longest time in which none of the clients had an answer.
     pub(crate) longest_gap: Duration,
-    prefix: &'static str,
-    fates: Vec<Vec<Fate>>,
-}
-
-/// What a client knows of a tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Answered,
-    Unknown,
-    Refused,
+    check: Check,
 }
 
 impl Load {
-    /// Starts so many clients.
+    /// Starts so many clients, which append.
     pub(crate) fn start(options: ClientOptions, clients: usize) -> Self {
-        Self::start_under("load", options, clients)
+        Self::start_mixed(options, clients, 0)
     }
 
-    /// Starts so many clients, whose keys begin with `prefix`, so that another load beside this one has its own.
-    pub(crate) fn start_under(
-        prefix: &'static str,
-        options: ClientOptions,
-        clients: usize,
-    ) -> Self {
+    /// Starts so many clients, of whose operations some are reads of any of their keys.
+    pub(crate) fn start_mixed(options: ClientOptions, clients: usize, read_percent: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let mut appenders = Appenders {
+        let plan = CheckPlan {
+            clients,
+            keys: clients,
+            read_percent,
+            tag_bytes_min: 0,
+            uses_datagrams: options.uses_datagrams(),
+            any_order: false,
+        };
+        let mut workload = Workload {
             fleet: Fleet::new(options, clients).unwrap(),
             outcome: Outcome {
-                prefix,
                 answered: 0,
                 errors: Vec::new(),
                 longest_gap: Duration::ZERO,
-                fates: vec![Vec::new(); clients],
+                check: Check::new(plan),
             },
             last_answer: None,
         };
         let (told, counted) = (Arc::clone(&stop), Arc::clone(&answered));
         let thread = std::thread::spawn(move || {
-            appenders.run(&told, &counted);
-            appenders.outcome
+            workload.run(clients, &told, &counted);
+            workload.outcome
         });
         Self {
             stop,
@@ -76,7 +71,7 @@ impl Load {
         }
     }
 
-    /// How many appends have been answered.
+    /// How many operations have been answered.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
@@ -109,60 +104,41 @@ impl Drop for Load {
 }
 
 impl Outcome {
-    /// Reads everything back: each answered tag is there exactly once, the others at most once and refused ones never,
-    /// and all in the order in which they were asked for.
-    pub(crate) fn assert_all_there(&self, reader: &mut Client) {
-        for (client, fates) in self.fates.iter().enumerate() {
-            let found = reader.get(&key(self.prefix, client)).unwrap();
+    /// How many reads were judged while others appended.
+    pub(crate) fn reads(&self) -> u64 {
+        self.check.report().reads
+    }
+
+    /// Every read was right, and each answered tag is there.
+    pub(crate) fn assert_all_there(&mut self, reader: &mut Client) {
+        for (_, key) in self.check.keys() {
+            let found = reader.get(&key).unwrap();
             let value = found.map(|found| found.value).unwrap_or_default();
-            let tags = tags_of(client, &value);
-            assert!(
-                tags.is_sorted_by(|one, next| one < next),
-                "c{client}: {tags:?}"
-            );
-            for tag in &tags {
-                let fate = fates.get(*tag);
-                assert!(fate.is_some_and(|fate| *fate != Fate::Refused), "{fate:?}");
-            }
-            for (tag, fate) in fates.iter().enumerate() {
-                let there = tags.binary_search(&tag).is_ok();
-                assert!(there || *fate != Fate::Answered, "c{client}.{tag} is lost");
-            }
+            self.check
+                .note_read_back(&key, Some(&value), Instant::now());
         }
+        let report = self.check.report();
+        assert!(report.is_right(), "{report}");
     }
 }
 
-/// The key of a client.
-fn key(prefix: &str, client: usize) -> Vec<u8> {
-    format!("{prefix}/{client}").into_bytes()
-}
-
-/// The numbers of the tags in the value of a client's key.
-fn tags_of(client: usize, value: &[u8]) -> Vec<usize> {
-    let text = std::str::from_utf8(value).unwrap();
-    let prefix = format!("c{client}.");
-    text.split_terminator(';')
-        .map(|tag| tag.strip_prefix(&prefix).unwrap().parse().unwrap())
-        .collect()
-}
-
-struct Appenders {
+struct Workload {
     fleet: Fleet,
     outcome: Outcome,
     last_answer: Option<Instant>,
 }
 
-impl Appenders {
-    fn run(&mut self, stop: &AtomicBool, answered: &AtomicU64) {
-        let clients = self.outcome.fates.len();
+impl Workload {
+    fn run(&mut self, clients: usize, stop: &AtomicBool, answered: &AtomicU64) {
         for client in 0..clients {
             self.submit(client);
         }
         let mut done = Vec::new();
         while (0..clients).any(|client| self.fleet.unfinished(client) > 0) {
             self.fleet.turn(TURN_WAIT, &mut done).unwrap();
+            let now = Instant::now();
             for (client, completion) in done.drain(..) {
-                self.note(client, &completion);
+                self.note(client, &completion, now);
                 answered.store(self.outcome.answered, Ordering::Relaxed);
                 if !stop.load(Ordering::Relaxed) {
                     self.submit(client);
@@ -172,34 +148,23 @@ impl Appenders {
     }
 
     fn submit(&mut self, client: usize) {
-        let number = self.outcome.fates[client].len();
-        let operation = Operation::Append {
-            key: key(self.outcome.prefix, client),
-            value: format!("c{client}.{number};").into_bytes(),
-        };
-        self.fleet.submit(client, operation);
-    }
-
-    fn note(&mut self, client: usize, completion: &Completion) {
-        let fate = match &completion.result {
-            Ok(_) => {
-                self.note_answer();
-                Fate::Answered
-            }
-            Err(error) => {
-                self.outcome.errors.push(error.to_string());
-                if error.outcome_unknown() {
-                    Fate::Unknown
-                } else {
-                    Fate::Refused
-                }
-            }
-        };
-        self.outcome.fates[client].push(fate);
-    }
-
-    fn note_answer(&mut self) {
         let now = Instant::now();
+        let operation = self.outcome.check.next(client, now);
+        self.fleet.submit_at(client, operation, now);
+    }
+
+    fn note(&mut self, client: usize, completion: &Completion, now: Instant) {
+        self.outcome.check.note(client, completion, now);
+        match &completion.result {
+            Ok(_) => self.note_answer(now),
+            Err(error) => self
+                .outcome
+                .errors
+                .push(format!("{}: {error}", completion.operation)),
+        }
+    }
+
+    fn note_answer(&mut self, now: Instant) {
         if let Some(last) = self.last_answer.replace(now) {
             self.outcome.longest_gap = self.outcome.longest_gap.max(now - last);
         }

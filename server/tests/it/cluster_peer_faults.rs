@@ -28,7 +28,7 @@ fn appends_land_once_and_in_order_while_links_are_bad() {
     load.wait_for_more(300);
     // The leader hears and says nothing for a while; the others go on.
     let leader = cluster.leader();
-    let outside = Load::start_under("outside", cluster.options(), CLIENTS);
+    let outside = Load::start(cluster.options(), CLIENTS);
     cluster.peer_proxies()[leader].set_unreachable(true);
     outside.wait_for_more(100);
     cluster.peer_proxies()[leader].set_unreachable(false);
@@ -38,7 +38,7 @@ fn appends_land_once_and_in_order_while_links_are_bad() {
     }
     let mut reader = Client::new(cluster.options()).unwrap();
     for load in [load, outside] {
-        let outcome = load.stop();
+        let mut outcome = load.stop();
         println!(
             "{} appends answered, longest gap {:?}, errors {:?}",
             outcome.answered, outcome.longest_gap, outcome.errors

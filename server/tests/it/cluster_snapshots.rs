@@ -39,7 +39,7 @@ fn snapshot_catch_up() {
         began.elapsed()
     );
     load.wait_for_more(50);
-    let outcome = load.stop();
+    let mut outcome = load.stop();
     assert_eq!(outcome.errors, Vec::<String>::new());
     outcome.assert_all_there(&mut cluster.client_of(away));
     assert_same_state(&cluster);
@@ -60,8 +60,8 @@ fn snapshot_recover_many_clients() {
 fn recover_by_snapshot(clients: usize) {
     let mut cluster = Cluster::start(&[]);
     let (session, first) = append_once(&cluster, 0);
-    for prefix in ["one", "two", "three"] {
-        let load = Load::start_under(prefix, cluster.options(), clients);
+    for _ in 0..3 {
+        let load = Load::start(cluster.options(), clients);
         overwrite(&cluster, 100, 200_000);
         load.wait_for_more(20);
         let all: Vec<usize> = (0..SIZE).collect();
@@ -71,7 +71,7 @@ fn recover_by_snapshot(clients: usize) {
         }
         cluster.wait_until_serving();
         load.wait_for_more(20);
-        let outcome = load.stop();
+        let mut outcome = load.stop();
         assert_eq!(outcome.errors, Vec::<String>::new());
         outcome.assert_all_there(&mut cluster.client_of(1));
     }
@@ -124,7 +124,7 @@ fn overwrite(cluster: &Cluster, times: usize, bytes: usize) {
 fn append_once(cluster: &Cluster, id: usize) -> (SessionId, Outcome) {
     let mut client = RawClient::greeted(cluster.client_address(id));
     let request = Request::OpenSession { tag: 1, nonce: 42 };
-    let Outcome::SessionOpened { session } = client.outcome(&request) else {
+    let Outcome::SessionOpened { session, .. } = client.outcome(&request) else {
         panic!("no session was opened");
     };
     let answer = append_again(cluster, id, session);

@@ -25,7 +25,7 @@ fn a_leader_that_is_stopped_under_load_hands_over() {
         let leader = cluster.leader();
         let (status, took) = cluster.terminate(leader);
         load.wait_for_more(500);
-        let outcome = load.stop();
+        let mut outcome = load.stop();
         println!(
             "stop {stop}: r{leader} was gone after {took:?}; {} appends answered, longest gap {:?}",
             outcome.answered, outcome.longest_gap

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
-    Answer, Change, Cookie, DatagramHello, Limit, Outcome, Refusal, Request, ServerDatagram,
-    ServerMessage, SessionId, WireLimits, Write,
+    Answer, Change, Cookie, DatagramCounts, DatagramHello, Limit, Outcome, Refusal, Request,
+    ServerDatagram, ServerMessage, SessionId, WireLimits, Write,
 };
 use kvpaxos_server::events::ClientEvent;
 use kvpaxos_server::node::ConnectionId;
 use kvpaxos_server::signboard::Signboard;
-use kvpaxos_server::udp::{DATAGRAMS_IN_FLIGHT_MAX, DatagramSettings, Exchange};
+use kvpaxos_server::udp::{DATAGRAMS_IN_FLIGHT_MAX, DatagramCounters, DatagramSettings, Exchange};
 use kvpaxos_server::workers::Load;
 use proptest::prelude::*;
 
@@ -24,12 +24,14 @@ const WORKER: u16 = 2;
 struct Side {
     exchange: Exchange,
     load: Arc<Load>,
+    counters: Arc<DatagramCounters>,
     now: Duration,
 }
 
 impl Side {
     fn new(datagram_bytes_max: usize) -> Self {
         let load = Arc::new(Load::default());
+        let counters = Arc::<DatagramCounters>::default();
         let settings = DatagramSettings {
             replica: 3,
             worker: WORKER,
@@ -38,10 +40,12 @@ impl Side {
             answer_wait_max: Duration::from_secs(10),
             load: Arc::clone(&load),
             signboard: Arc::new(Signboard::default()),
+            counters: Arc::clone(&counters),
         };
         Self {
             exchange: Exchange::new(settings, || 0x5eed),
             load,
+            counters,
             now: Duration::from_secs(1),
         }
     }
@@ -195,6 +199,9 @@ fn longest_outcomes() -> Vec<Outcome> {
             bytes_max: number,
         },
         Refusal::StoreFull { bytes_max: number },
+        Refusal::DiskFull {
+            refuses_deletes: true,
+        },
         Refusal::SessionExpired,
         Refusal::Closed,
         Refusal::TooManyOutstanding { width: number },
@@ -373,7 +380,14 @@ fn what_breaks_a_limit_is_told_and_what_cannot_be_read_is_explained_to_the_prove
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(side.exchange.counts().dropped, 1);
+    side.ask(&get(7, b"k"), Cookie::NONE);
+    let expected = DatagramCounts {
+        received: 5,
+        answered: 3,
+        junk: 1,
+        cookies: 1,
+    };
+    assert_eq!(side.counters.read(), expected);
 }
 
 #[test]

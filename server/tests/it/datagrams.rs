@@ -35,7 +35,7 @@ impl Lone {
             datagram_address: Some("127.0.0.1:0".into()),
             datagram_bytes_max: 1_200,
             peer_address: None,
-            data: directory.path().join("data"),
+            data: Some(directory.path().join("data")),
             workers: 2,
             no_quorum_after: Duration::from_millis(500),
             reads_through_log: false,

@@ -162,6 +162,38 @@ fn a_restart_brings_everything_back() {
     assert_eq!(group.wait_all(31), "goes on");
 }
 
+/// 100 MiB of instances go through journals that hold the last few, and a restart still knows what is forgotten.
+#[test]
+fn what_is_forgotten_leaves_the_disk() {
+    const COUNT: u64 = 400;
+    const SEGMENT_BYTES: u64 = 16 << 20;
+    let mut group = Group::durable(3);
+    let value = "v".repeat(256 << 10);
+    let mut most = 0;
+    for seq in 0..COUNT {
+        group.start(0, seq, &value);
+        group.wait_all(seq);
+        group.peers().for_each(|peer| peer.done(seq));
+        most = most.max((0..3).map(|me| group.journal_bytes(me)).max().unwrap());
+    }
+    println!("a journal takes at most {most} bytes");
+    // The first segment is shorter; one is being removed, one is closed and still needed, one is written, one is ready.
+    assert!(most <= 4 * SEGMENT_BYTES, "{most} bytes");
+    wait_until("all is forgotten", || {
+        group.peers().all(|peer| peer.min() == COUNT)
+    });
+    for me in 0..3 {
+        group.stop_peer(me);
+        group.start_peer(me);
+    }
+    group.start(1, COUNT, "after");
+    assert_eq!(group.wait_all(COUNT), "after");
+    for peer in group.peers() {
+        assert_eq!((peer.min(), peer.max()), (COUNT, Some(COUNT)));
+        assert_eq!(peer.status(COUNT - 1), Fate::Forgotten);
+    }
+}
+
 #[test]
 fn message_count() {
     let mut first_min = u64::MAX;

@@ -83,6 +83,17 @@ impl Group {
         self.start_peer(me);
     }
 
+    /// What a peer's journal takes on disk, in bytes.
+    pub(crate) fn journal_bytes(&self, me: usize) -> u64 {
+        let directory = self.directory.as_ref().unwrap().path();
+        let files = std::fs::read_dir(directory.join(me.to_string())).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let segments = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+        // One may be removed while this counts.
+        let bytes = segments.filter_map(|path| path.metadata().ok());
+        bytes.map(|metadata| metadata.len()).sum()
+    }
+
     pub(crate) fn peer(&self, me: usize) -> &Peer {
         self.peers[me].as_ref().unwrap()
     }

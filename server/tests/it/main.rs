@@ -21,6 +21,8 @@ mod cluster_kills;
 #[cfg(test)]
 mod cluster_load;
 #[cfg(test)]
+mod cluster_memory;
+#[cfg(test)]
 mod cluster_peer_faults;
 #[cfg(test)]
 mod cluster_snapshots;
@@ -52,6 +54,12 @@ mod library_faults;
 mod library_group;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod node_agents;
+#[cfg(test)]
+mod node_disk_space;
+#[cfg(test)]
+mod node_founding;
 #[cfg(test)]
 mod node_hashes;
 #[cfg(test)]

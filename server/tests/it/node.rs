@@ -1,10 +1,15 @@
 //! The node above agreement: what it holds for its clients, in what order it answers, and what it sends to its peers.
 
+use std::sync::Arc;
+
 use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 use kvpaxos_server::identity::{ClusterSettings, Identity};
 use kvpaxos_server::node::{ConnectionId, Node, NodeSettings, Recovery};
 use kvpaxos_server::peers::{PeerMessage, append_peer_frame, peer_frame_bytes_max};
-use paxos::{Command, Incarnation, Message, ReplicaId};
+use kvpaxos_server::snapshot_thread::{SnapshotJob, SnapshotWork};
+use paxos::{Command, Incarnation, Message, Persist, ReplicaId};
+
+use crate::faulty_disk::FaultyDisk;
 
 /// Nodes whose disks and network do at once what they are told.
 pub(crate) struct Cluster {
@@ -17,6 +22,14 @@ pub(crate) struct Cluster {
     pub(crate) misled: Vec<(usize, u8)>,
     /// Which of them stopped, and why.
     pub(crate) stops: Vec<(usize, String)>,
+    /// Hears nothing and is not heard.
+    pub(crate) cut_off: Option<usize>,
+    /// What each gave to its journal.
+    pub(crate) journals: Vec<Vec<Persist>>,
+    /// Each does the steps of its snapshots at once.
+    snapshots: Vec<SnapshotWork>,
+    /// What was to be done for snapshots while that is left undone, and by whom.
+    pub(crate) undone: Option<Vec<(usize, SnapshotJob)>>,
 }
 
 impl Cluster {
@@ -50,6 +63,12 @@ impl Cluster {
             longest_frame_bytes: 0,
             misled: Vec::new(),
             stops: Vec::new(),
+            cut_off: None,
+            journals: vec![Vec::new(); usize::from(count)],
+            snapshots: (0..count)
+                .map(|_| SnapshotWork::new(Arc::new(FaultyDisk::new()), Vec::new()))
+                .collect(),
+            undone: None,
         };
         if founded {
             for _ in 0..200 {
@@ -88,16 +107,54 @@ impl Cluster {
     fn take_output(&mut self, place: usize) -> bool {
         let output = self.nodes[place].take_output();
         let is_some = !output.is_empty();
-        self.records += output.persist.map_or(0, |persist| persist.records.len());
+        if let Some(persist) = output.persist {
+            self.records += persist.records.len();
+            self.journals[place].push(persist);
+        }
         self.answers
             .extend(output.answers.into_iter().map(|(_, answer)| answer));
         self.stops.extend(output.stop.map(|why| (place, why)));
         for (to, mut message) in output.send.into_iter().chain(output.send_when_durable) {
             self.note_frame(&message);
-            self.mislead(usize::from(to.0), &mut message);
-            self.nodes[usize::from(to.0)].peer(ReplicaId(place as u8), message);
+            let receiver = usize::from(to.0);
+            let is_cut = self
+                .cut_off
+                .is_some_and(|cut| cut == place || cut == receiver);
+            if is_cut && receiver != place {
+                continue;
+            }
+            self.mislead(receiver, &mut message);
+            self.nodes[receiver].peer(ReplicaId(place as u8), message);
+        }
+        let steps = output.snapshot.into_iter().map(SnapshotJob::Take);
+        let jobs = steps.chain(output.transfers.into_iter().map(SnapshotJob::Transfer));
+        for job in jobs {
+            match &mut self.undone {
+                Some(undone) => undone.push((place, job)),
+                None => self.do_job(place, job),
+            }
         }
         is_some
+    }
+
+    fn do_job(&mut self, place: usize, job: SnapshotJob) {
+        let (work, node) = (&mut self.snapshots[place], &mut self.nodes[place]);
+        match job {
+            SnapshotJob::Take(step) => node.snapshot_progress(work.take(step).unwrap()),
+            SnapshotJob::Transfer(step) => {
+                if let Some(progress) = work.transfer(step) {
+                    node.transfer_progress(progress);
+                }
+            }
+        }
+    }
+
+    /// Does what was left undone, and from now on everything at once.
+    pub(crate) fn do_undone(&mut self) {
+        for (place, job) in self.undone.take().into_iter().flatten() {
+            self.do_job(place, job);
+        }
+        self.pump();
     }
 
     fn mislead(&self, to: usize, message: &mut PeerMessage) {
@@ -125,7 +182,7 @@ impl Cluster {
 
     pub(crate) fn open_session(&mut self) -> SessionId {
         match self.ask(Request::OpenSession { tag: 1, nonce: 5 }) {
-            Outcome::SessionOpened { session } => session,
+            Outcome::SessionOpened { session, .. } => session,
             other => panic!("no session was opened: {other:?}"),
         }
     }

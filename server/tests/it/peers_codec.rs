@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use kvpaxos_server::identity::{ClusterSettings, FoundingRecord};
 use kvpaxos_server::peers::{PeerFrame, PeerGreeting, PeerMessage, append_peer_frame};
-use paxos::{AcceptedCommand, Ballot, Command, Incarnation, Message, ReplicaId, Slot, SlotRange};
+use paxos::{
+    AcceptedCommand, Ballot, Command, Incarnation, Message, ReplicaId, Slot, SlotRange, Space,
+};
 use proptest::prelude::*;
 
 fn ballot() -> Ballot {
@@ -115,8 +117,9 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
                 chosen_watermark: Slot(5),
                 forget_watermark: Slot(4),
                 has_majority: true,
+                space: Space::Reserve,
             },
-            format!("{BALLOT} 0000000000000007 0000000000000005 0000000000000004 01"),
+            format!("{BALLOT} 0000000000000007 0000000000000005 0000000000000004 01 01"),
         ),
         (
             0x49,
@@ -125,8 +128,9 @@ fn agreement_cases() -> Vec<(u8, Message, String)> {
                 nonce: 7,
                 incarnation,
                 durable_watermark: Slot(6),
+                space: Space::Ample,
             },
-            format!("{BALLOT} 0000000000000007 00000000000000aa 0000000000000006"),
+            format!("{BALLOT} 0000000000000007 00000000000000aa 0000000000000006 02"),
         ),
         (
             0x4a,

@@ -104,7 +104,7 @@ impl RawDatagrams {
         let tag = self.next_tag;
         self.next_tag += 1;
         match self.outcome(&Request::OpenSession { tag, nonce }) {
-            Outcome::SessionOpened { session } => session,
+            Outcome::SessionOpened { session, .. } => session,
             other => panic!("{other:?}"),
         }
     }

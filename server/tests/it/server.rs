@@ -54,7 +54,7 @@ impl Cluster {
             datagram_address: None,
             datagram_bytes_max: 1_200,
             peer_address: None,
-            data: self.directory.path().join(id.to_string()),
+            data: Some(self.directory.path().join(id.to_string())),
             workers: 2,
             no_quorum_after: Duration::from_millis(500),
             reads_through_log: false,
@@ -122,7 +122,7 @@ fn port() -> TcpListener {
 fn open_session(client: &mut RawClient) -> SessionId {
     let request = Request::OpenSession { tag: 1, nonce: 42 };
     match client.outcome(&request) {
-        Outcome::SessionOpened { session } => session,
+        Outcome::SessionOpened { session, .. } => session,
         other => panic!("{other:?}"),
     }
 }
@@ -349,7 +349,7 @@ fn a_start_that_cannot_be_right_is_refused_in_a_sentence() {
     let said = refusal(&other_replica, listeners());
     assert!(said.contains("the files belong to r0"), "{said}");
     let unwritable = Config {
-        data: Path::new("/proc/kvpaxos").to_owned(),
+        data: Some(Path::new("/proc/kvpaxos").to_owned()),
         ..config
     };
     let said = refusal(&unwritable, listeners());

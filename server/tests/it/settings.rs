@@ -1,12 +1,14 @@
 //! What belongs to the cluster and not to a server: fixed at the founding, and the same on every replica (SPEC C5).
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
+use client::{Client, ClientOptions};
 use common::{Change, Outcome, Refusal, Request, Write};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use kvpaxos_server::config::{Config, Member};
+use kvpaxos_server::health::ask_status;
 use kvpaxos_server::journal_thread::Fatal;
 use kvpaxos_server::server::{Listeners, Server};
 use kvpaxos_server::settings::GivenSettings;
@@ -35,7 +37,7 @@ fn config(id: u8, ports: &[TcpListener], data: &Path, cluster: GivenSettings) ->
         datagram_address: None,
         datagram_bytes_max: 1_200,
         peer_address: None,
-        data: data.join(id.to_string()),
+        data: Some(data.join(id.to_string())),
         workers: 1,
         no_quorum_after: Duration::from_secs(5),
         reads_through_log: false,
@@ -49,7 +51,10 @@ fn start(config: &Config, ports: &[TcpListener], last_words: &Sender<(u8, String
     let id = config.replica.0;
     let listeners = Listeners {
         clients: port(),
-        datagrams: None,
+        datagrams: config
+            .datagram_address
+            .as_deref()
+            .map(|address| UdpSocket::bind(address).unwrap()),
         peers: Some(ports[usize::from(id)].try_clone().unwrap()),
     };
     let last_words = last_words.clone();
@@ -82,6 +87,38 @@ fn a_replica_with_other_settings_than_the_founder_ends_and_prints_both() {
     servers.into_iter().for_each(Server::stop);
 }
 
+/// A client hears from the cluster when its session expires, and opens another when it was idle for half of that (R15):
+/// over either transport.
+#[test]
+fn an_idle_client_opens_another_session_in_time() {
+    let (directory, ports) = (directory(), [port()]);
+    let (last_words, _ends) = unbounded();
+    let cluster = GivenSettings {
+        session_expiry_s: Some(4),
+        ..GivenSettings::default()
+    };
+    let mut config = config(0, &ports, directory.path(), cluster);
+    config.datagram_address = Some("127.0.0.1:0".into());
+    let server = start(&config, &ports, &last_words);
+    let endpoints = [
+        format!("tcp://{}", server.client_address()),
+        format!("udp://{}", server.datagram_address().unwrap()),
+    ];
+    for endpoint in endpoints {
+        let mut client = Client::new(ClientOptions::parse(&endpoint).unwrap()).unwrap();
+        let mut sessions = || {
+            client.put(b"k", b"v").unwrap();
+            ask_status(&server.client_address().to_string())
+                .unwrap()
+                .sessions
+        };
+        let first = sessions();
+        std::thread::sleep(Duration::from_millis(2_100));
+        assert_eq!(sessions(), first + 1, "{endpoint}");
+    }
+    server.stop();
+}
+
 #[test]
 fn a_full_store_refuses_what_would_grow_it_and_serves_the_rest() {
     let (directory, ports) = (directory(), [port()]);
@@ -94,7 +131,7 @@ fn a_full_store_refuses_what_would_grow_it_and_serves_the_rest() {
     let server = start(&config, &ports, &last_words);
     let mut client = RawClient::greeted(server.client_address());
     let open = Request::OpenSession { tag: 1, nonce: 5 };
-    let Outcome::SessionOpened { session } = client.outcome(&open) else {
+    let Outcome::SessionOpened { session, .. } = client.outcome(&open) else {
         panic!("no session");
     };
     let mut sequence = 0;

@@ -295,7 +295,7 @@ impl Store {
             store.pump();
         }
         match store.ask(Request::OpenSession { tag: 1, nonce: 5 }) {
-            Outcome::SessionOpened { session } => store.session = session,
+            Outcome::SessionOpened { session, .. } => store.session = session,
             other => panic!("no session: {other}"),
         }
         store

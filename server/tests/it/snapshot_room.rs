@@ -190,7 +190,7 @@ fn two_snapshots() -> (FaultyDisk, Store, SnapshotWork) {
     let mut store = Store::new();
     let disk = FaultyDisk::new();
     let mut work = SnapshotWork::new(Arc::new(disk.clone()), Vec::new());
-    assert_eq!(disk.names(), Vec::<String>::new(), "there is no need yet");
+    assert_eq!(disk.names(), [RESERVE], "there is room for the first");
     for value in [4, 5] {
         store.put(b"key", &[value; 50_000]);
         take(&mut store, &mut work);

@@ -184,7 +184,7 @@ impl SimClient {
         if let Some((tag, nonce)) = self.opening {
             if answer.tag == tag {
                 match &answer.outcome {
-                    Outcome::SessionOpened { session } if session.nonce == nonce => {
+                    Outcome::SessionOpened { session, .. } if session.nonce == nonce => {
                         self.session = Some(*session);
                         self.session_used = self.opening_since;
                         self.opening = None;

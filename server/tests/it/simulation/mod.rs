@@ -15,14 +15,15 @@ pub(crate) mod history;
 mod planted;
 mod random;
 mod replica;
-mod wiping;
+mod report;
 mod world;
 
 use std::ops::Range;
 use std::time::Instant;
 
 use self::bugs::Bug;
-use self::world::{Report, World};
+use self::report::Report;
+use self::world::World;
 
 /// Runs one seed. An error says what went wrong.
 fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<Report, String> {

@@ -9,11 +9,11 @@ use kvpaxos_server::identity::Identity;
 use kvpaxos_server::peers::PeerMessage;
 use paxos::{Message, Slot};
 
-use super::bugs::Bug;
-use super::faults::MS;
-use super::random::Random;
-use super::world::{Event, World};
+use super::{Event, World};
 use crate::faulty_disk::FaultyDisk;
+use crate::simulation::bugs::Bug;
+use crate::simulation::faults::MS;
+use crate::simulation::random::Random;
 
 /// Which disks a run loses. It draws from a seed of its own, so that a run is the same but for them. Bugs that have
 /// nothing to do with lost disks are looked for without these, which would only make rare interleavings rarer.

@@ -1,0 +1,158 @@
+//! When a learner may fail, and what is not done while it is away (SPEC D6, RULES R16).
+
+use common::SessionId;
+use kvpaxos_server::identity::ClusterSettings;
+use kvpaxos_server::node::{Recovery, SnapshotStep, TransferStep};
+use kvpaxos_server::peers::PeerMessage;
+use kvpaxos_server::snapshot_thread::SnapshotJob;
+use paxos::{Agent, ReplicaId, Slot};
+
+use crate::node::{Cluster, append, connection};
+
+/// How long each write is.
+const WRITE_BYTES: usize = 500;
+
+/// Three replicas, and a session.
+fn cluster() -> (Cluster, SessionId) {
+    let mut cluster = Cluster::with_settings(3, true, ClusterSettings::default());
+    let session = cluster.open_session();
+    (cluster, session)
+}
+
+/// Somebody who does not lead.
+fn follower(cluster: &Cluster) -> usize {
+    (cluster.leader() + 1) % 3
+}
+
+/// Writes of the session with these numbers, one slot each, and all that follows from them.
+fn write(cluster: &mut Cluster, session: SessionId, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let leader = cluster.leader();
+        let request = append(session, number, number, 0, WRITE_BYTES);
+        cluster.nodes[leader].client(connection(1), request);
+        cluster.tick();
+    }
+}
+
+/// The learner comes back with what the journal of its replica holds.
+fn restore_learner(cluster: &mut Cluster, place: usize) {
+    let mut recovery = Recovery::new(ClusterSettings::default());
+    for persist in &cluster.journals[place] {
+        recovery.batch(persist.state, persist.records.clone());
+    }
+    cluster.nodes[place].restore_agent(Agent::Learner, Some(recovery), 0, 1_000);
+    cluster.pump();
+}
+
+/// Whose snapshots were begun and left undone.
+fn begun(cluster: &Cluster) -> Vec<usize> {
+    let undone = cluster.undone.iter().flatten();
+    let begun = undone.filter(|(_, job)| is_begin(job));
+    begun.map(|(place, _)| *place).collect()
+}
+
+fn is_begin(job: &SnapshotJob) -> bool {
+    matches!(job, SnapshotJob::Take(SnapshotStep::Begin { .. }))
+}
+
+#[test]
+fn r16_a_learner_that_is_being_given_a_snapshot_does_not_fail() {
+    let (mut cluster, session) = cluster();
+    for node in &mut cluster.nodes {
+        node.take_snapshots_every(4 << 10);
+        node.keep_log_bytes(4 << 10);
+    }
+    let away = follower(&cluster);
+    cluster.cut_off = Some(away);
+    write(&mut cluster, session, 1..200);
+    cluster.cut_off = None;
+    cluster.undone = Some(Vec::new());
+    let is_under_way = |cluster: &Cluster| {
+        let undone = cluster.undone.iter().flatten();
+        let mut pieces = undone.filter(|(_, job)| {
+            matches!(job, SnapshotJob::Transfer(TransferStep::Read { to, .. }) if usize::from(to.0) == away)
+        });
+        pieces.next().is_some()
+    };
+    for _ in 0..300 {
+        if !is_under_way(&cluster) {
+            cluster.tick();
+        }
+    }
+    assert!(is_under_way(&cluster), "no snapshot was asked for");
+    let before = cluster.nodes[away].applied();
+    assert!(!cluster.nodes[away].fail_agent(Agent::Learner));
+    cluster.do_undone();
+    for _ in 0..300 {
+        cluster.tick();
+    }
+    let leader = cluster.leader();
+    assert_eq!(
+        cluster.nodes[away].applied(),
+        cluster.nodes[leader].applied()
+    );
+    assert!(cluster.nodes[away].applied() > before);
+    assert!(
+        cluster.nodes[away].fail_agent(Agent::Learner),
+        "it has its snapshot"
+    );
+}
+
+#[test]
+fn r16_no_snapshot_is_taken_while_a_learner_is_away() {
+    let (mut cluster, session) = cluster();
+    write(&mut cluster, session, 1..20);
+    let place = follower(&cluster);
+    assert!(cluster.nodes[place].fail_agent(Agent::Learner));
+    cluster.undone = Some(Vec::new());
+    for node in &mut cluster.nodes {
+        node.take_snapshots_every(1);
+    }
+    write(&mut cluster, session, 20..40);
+    let wants = PeerMessage::SnapshotRequest {
+        from_slot: Slot(0),
+        slot: Slot(0),
+        offset: 0,
+    };
+    let peer = ReplicaId(cluster.leader() as u8);
+    cluster.nodes[place].peer(peer, wants);
+    // Idle for so long that a snapshot would be due for that reason too.
+    for _ in 0..200 {
+        cluster.tick();
+    }
+    let others = begun(&cluster);
+    assert!(!others.contains(&place) && !others.is_empty(), "{others:?}");
+    restore_learner(&mut cluster, place);
+    cluster.tick();
+    assert!(begun(&cluster).contains(&place), "then one is taken");
+}
+
+#[test]
+fn r16_a_snapshot_that_is_being_taken_ends_with_its_learner() {
+    let (mut cluster, session) = cluster();
+    write(&mut cluster, session, 1..20);
+    let place = follower(&cluster);
+    cluster.undone = Some(Vec::new());
+    cluster.nodes[place].take_snapshots_every(1);
+    cluster.tick();
+    assert_eq!(begun(&cluster), [place]);
+    assert!(cluster.nodes[place].fail_agent(Agent::Learner));
+    // The file is begun; the first piece of what is no more is never handed out.
+    cluster.do_undone();
+    cluster.undone = Some(Vec::new());
+    for _ in 0..20 {
+        cluster.tick();
+    }
+    assert_eq!(cluster.undone.as_ref().map(Vec::len), Some(0));
+    restore_learner(&mut cluster, place);
+    cluster.tick();
+    cluster.do_undone();
+    for _ in 0..20 {
+        cluster.tick();
+    }
+    assert_eq!(
+        cluster.nodes[place].state_hash(),
+        cluster.nodes[cluster.leader()].state_hash()
+    );
+    assert_eq!(cluster.stops, []);
+}

@@ -1,0 +1,60 @@
+//! How replicas start, stop and crash.
+
+use super::turns::TICK_US;
+use super::{Event, World};
+use crate::simulation::faults::MS;
+use crate::simulation::replica::Start;
+
+impl World {
+    pub(super) fn start_replica(&mut self, replica: usize) -> Result<(), String> {
+        let start = Start {
+            now: self.clock_of(replica),
+            ..self.start.clone()
+        };
+        self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
+        let life = self.replicas[replica].life;
+        self.trace(|| format!("r{replica} starts"));
+        let first = self.random.between(0, TICK_US);
+        self.schedule(first, Event::Tick { replica, life });
+        self.want_turn(replica);
+        Ok(())
+    }
+
+    /// A process is told to stop: it ends by itself soon, and starts again.
+    pub(super) fn stop(&mut self, replica: usize) {
+        if let Some(process) = &mut self.replicas[replica].process
+            && !std::mem::replace(&mut process.is_stopping, true)
+        {
+            process.node.begin_to_stop();
+            self.report.stops += 1;
+            self.trace(|| format!("r{replica} is told to stop"));
+            self.want_turn(replica);
+        }
+    }
+
+    /// A process that was told to stop ends once its node may: who waits for an answer gets one.
+    pub(super) fn end_if_stopped(&mut self, replica: usize) -> Result<(), String> {
+        let process = self.replicas[replica].process.as_mut();
+        let Some(process) = process.filter(|process| process.is_stopping) else {
+            return Ok(());
+        };
+        if process.node.may_stop() {
+            process.node.stop();
+            self.take_outputs(replica)?;
+            self.crash(replica, false);
+        }
+        Ok(())
+    }
+
+    pub(super) fn crash(&mut self, replica: usize, power: bool) {
+        if self.replicas[replica].process.is_none() {
+            return;
+        }
+        self.trace(|| format!("r{replica} crashes, power={power}"));
+        self.report.crashes += 1;
+        self.replicas[replica].crash(power, &mut self.random);
+        let longest = self.random.pick(&[50 * MS, 500 * MS, 3_000 * MS]);
+        let after = self.random.between(10 * MS, longest);
+        self.schedule(after, Event::Restart { replica });
+    }
+}

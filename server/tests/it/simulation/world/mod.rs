@@ -1,0 +1,320 @@
+//! The simulated world: its clock, what happens when, and who is in it.
+//!
+//! Beside it: `network` and `requests` carry messages, `turns` drives the replicas, `lives` starts and ends them,
+//! `disturbances` and `wiping` do harm, `calm` ends the faults, and `judgement` says what must hold.
+
+mod calm;
+mod disturbances;
+mod judgement;
+mod lives;
+mod network;
+mod requests;
+mod spoiling;
+mod turns;
+mod wiping;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash};
+use std::time::Instant;
+
+use common::{Answer, Request};
+use kvpaxos_server::node::ConnectionId;
+use kvpaxos_server::peers::PeerMessage;
+use paxos::{ReplicaId, Slot};
+
+use self::calm::LIVENESS_US;
+use self::requests::Connection;
+use self::wiping::Wiping;
+use super::bugs::Bug;
+use super::client::SimClient;
+use super::faults::{Faults, Links, MS};
+use super::random::Random;
+use super::replica::{SimReplica, Start};
+use super::report::Report;
+
+/// One seed's world.
+pub(super) struct World {
+    random: Random,
+    /// For snapshots, so that they change nothing of what else a seed draws.
+    snapshot_random: Random,
+    ambush_random: Random,
+    faults: Faults,
+    /// The moment of the real clock from which the simulated ones count.
+    epoch: Instant,
+    bug: Option<Bug>,
+    trace: bool,
+    now: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    scheduled: u64,
+    replicas: Vec<SimReplica>,
+    start: Start,
+    clients: Vec<SimClient>,
+    links: Links,
+    /// Connections that went silent.
+    silent: BTreeSet<ConnectionId>,
+    /// Per connection, the replica's life that it reached, and when its last message arrives: what is sent on one
+    /// connection arrives in order.
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Orders the calls and returns of all clients.
+    stamp: u64,
+    /// By number of slots applied, the state's hash.
+    states: BTreeMap<Slot, u128>,
+    /// The nonce of the last heartbeat that each replica sent, for the planted bugs.
+    last_nonce: BTreeMap<ReplicaId, u64>,
+    wiping: Wiping,
+    calm: bool,
+    report: Report,
+    hasher: DefaultHasher,
+}
+
+/// What happens at a time.
+#[derive(Clone, Debug)]
+enum Event {
+    Tick {
+        replica: usize,
+        life: u64,
+    },
+    Turn {
+        replica: usize,
+        life: u64,
+    },
+    Synced {
+        replica: usize,
+        life: u64,
+    },
+    /// A step of a snapshot is done.
+    Snapshot {
+        replica: usize,
+        life: u64,
+    },
+    /// A step of a snapshot that travels is done.
+    Transfer {
+        replica: usize,
+        life: u64,
+    },
+    Peer {
+        from: ReplicaId,
+        to: usize,
+        message: PeerMessage,
+    },
+    Request {
+        connection: ConnectionId,
+        replica: usize,
+        request: Request,
+    },
+    Answer {
+        connection: ConnectionId,
+        answer: Answer,
+    },
+    Gone {
+        connection: ConnectionId,
+        replica: usize,
+    },
+    Closed {
+        connection: ConnectionId,
+    },
+    Wake {
+        client: usize,
+    },
+    Restart {
+        replica: usize,
+    },
+    /// A crash, and a restart a moment later.
+    Blink {
+        replica: usize,
+        power: bool,
+    },
+    Fault,
+    /// A disk is lost.
+    Wipe,
+    Calm,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, bug: Option<Bug>, trace: bool) -> Self {
+        let mut random = Random::new(seed);
+        let mut faults = Faults::draw(&mut random);
+        if bug.is_some_and(|bug| !bug.is_about_sessions()) {
+            faults.let_sessions_be();
+        }
+        if trace {
+            println!("seed {seed}: {faults:?}");
+        }
+        let epoch = Instant::now();
+        let mut snapshot_random = Random::new(!seed);
+        let (snapshot_journal_bytes, kept_log_bytes) =
+            draw_snapshot_bounds(seed, &mut snapshot_random);
+        let count = faults.replicas;
+        let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
+        let clients = (0..faults.clients + faults.pollers)
+            .map(|id| SimClient::new(id, random.draw(), &faults))
+            .collect();
+        Self {
+            start: Start {
+                members: members.clone(),
+                reads_through_log: faults.reads_through_log,
+                snapshot_journal_bytes,
+                kept_log_bytes,
+                bug,
+                session_expiry_s: match bug {
+                    Some(Bug::SessionExpiresEarly) => faults.session_expiry_s / 2_000,
+                    _ => faults.session_expiry_s,
+                },
+                now: epoch,
+            },
+            replicas: members.into_iter().map(SimReplica::new).collect(),
+            links: Links::whole(count),
+            random,
+            snapshot_random,
+            ambush_random: Random::new(seed.rotate_left(32)),
+            faults,
+            epoch,
+            bug,
+            trace,
+            now: 0,
+            events: BTreeMap::new(),
+            scheduled: 0,
+            clients,
+            silent: BTreeSet::new(),
+            connections: BTreeMap::new(),
+            stamp: 0,
+            states: BTreeMap::new(),
+            last_nonce: BTreeMap::new(),
+            wiping: Wiping::draw(seed, count, bug),
+            calm: false,
+            report: Report::default(),
+            hasher: DefaultHasher::new(),
+        }
+    }
+
+    /// Runs until every client is done and the replicas agree, or says what went wrong.
+    pub(super) fn run(mut self) -> Result<Report, String> {
+        for replica in 0..self.replicas.len() {
+            self.start_replica(replica)?;
+        }
+        for client in 0..self.clients.len() {
+            self.schedule(MS, Event::Wake { client });
+        }
+        self.schedule(self.faults.interval_us, Event::Fault);
+        self.schedule(self.faults.end_us, Event::Calm);
+        self.schedule_wipe();
+        let deadline = self.faults.end_us + LIVENESS_US;
+        while let Some(((time, _), event)) = self.events.pop_first() {
+            self.now = time;
+            self.step(event)?;
+            if self.calm && self.is_settled() {
+                return self.judge();
+            }
+            if self.events.len() > EVENTS_MAX {
+                return Err(format!(
+                    "a storm: {} events are under way",
+                    self.events.len()
+                ));
+            }
+            if self.now > deadline {
+                return Err(self.what_hangs());
+            }
+        }
+        unreachable!("ticks never end")
+    }
+
+    fn schedule(&mut self, delay_us: u64, event: Event) {
+        self.scheduled += 1;
+        self.events
+            .insert((self.now + delay_us, self.scheduled), event);
+    }
+
+    fn step(&mut self, event: Event) -> Result<(), String> {
+        if let Some(paused_until) = self.pause_of(&event) {
+            // What clients sent on one connection stays in order; everything else may come in any.
+            let shuffle = match event {
+                Event::Request { .. } => 0,
+                _ => self.random.between(0, 400),
+            };
+            let later = paused_until - self.now + shuffle;
+            self.schedule(later, event);
+            return Ok(());
+        }
+        (self.now, std::mem::discriminant(&event)).hash(&mut self.hasher);
+        match event {
+            Event::Tick { replica, life } => self.tick(replica, life),
+            Event::Turn { replica, life } => self.turn(replica, life)?,
+            Event::Synced { replica, life } => self.synced(replica, life)?,
+            Event::Snapshot { replica, life } => self.snapshot_step(replica, life)?,
+            Event::Transfer { replica, life } => self.transfer(replica, life)?,
+            Event::Peer { from, to, message } => self.deliver(from, to, message),
+            Event::Request {
+                connection,
+                replica,
+                request,
+            } => self.deliver_request(connection, replica, request),
+            Event::Answer { connection, answer } => self.deliver_answer(connection, &answer)?,
+            Event::Gone {
+                connection,
+                replica,
+            } => {
+                if let Some(process) = &mut self.replicas[replica].process {
+                    process.node.connection_closed(connection);
+                    self.want_turn(replica);
+                }
+            }
+            Event::Closed { connection } => {
+                let now = self.now;
+                self.clients[usize::from(connection.worker)].closed(connection.serial, now);
+            }
+            Event::Wake { client } => self.wake(client),
+            Event::Restart { replica } => {
+                if self.replicas[replica].process.is_none() {
+                    self.start_replica(replica)?;
+                }
+            }
+            Event::Blink { replica, power } => {
+                if !self.calm {
+                    self.crash(replica, power);
+                    let after = self.random.between(MS, 30 * MS);
+                    self.schedule(after, Event::Restart { replica });
+                }
+            }
+            Event::Fault => self.draw_fault(),
+            Event::Wipe => self.draw_wipe(),
+            Event::Calm => self.become_calm()?,
+        }
+        Ok(())
+    }
+
+    /// A paused replica gets its events later, all at once and in another order.
+    fn pause_of(&self, event: &Event) -> Option<u64> {
+        let replica = match event {
+            Event::Tick { replica, .. }
+            | Event::Turn { replica, .. }
+            | Event::Synced { replica, .. }
+            | Event::Snapshot { replica, .. }
+            | Event::Transfer { replica, .. } => *replica,
+            Event::Peer { to, .. } => *to,
+            Event::Request { replica, .. } => *replica,
+            _ => return None,
+        };
+        let until = self.replicas[replica].paused_until;
+        (until > self.now).then_some(until)
+    }
+
+    fn trace(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>9}.{:03} {}", self.now / MS, self.now % MS, line());
+        }
+    }
+}
+
+/// When snapshots are taken, and how much of the log is kept for those who are away: in every other run as in the product,
+/// in which little is written in so short a time, so that the log alone is seen at work too.
+fn draw_snapshot_bounds(seed: u64, random: &mut Random) -> (u64, usize) {
+    if seed.is_multiple_of(2) {
+        let journal_bytes = random.pick(&[8 << 10, 64 << 10, 512 << 10]);
+        (journal_bytes, random.pick(&[200, 1 << 10, 16 << 10]))
+    } else {
+        (16 << 20, 16 << 20)
+    }
+}
+
+/// More events under way mean that something answers its own echo.
+const EVENTS_MAX: usize = 200_000;

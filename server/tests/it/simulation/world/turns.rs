@@ -1,0 +1,185 @@
+//! The driver of nodes and journals: ticks, turns, syncs, and steps of snapshots, as the server's threads do them.
+
+use std::time::{Duration, Instant};
+
+use super::{Event, World};
+use crate::simulation::bugs::{Bug, spoil_snapshot};
+use crate::simulation::faults::MS;
+use crate::simulation::replica::{note_accepted, without_promise};
+
+impl World {
+    pub(super) fn tick(&mut self, replica: usize, life: u64) {
+        if self.replicas[replica].life != life {
+            return;
+        }
+        let mut jump_us = 0;
+        if self.random.chance(self.faults.clock_jumps) {
+            jump_us = self.random.between(0, 8_000 * MS);
+            self.trace(|| format!("the clock of r{replica} jumps by {jump_us} us"));
+        }
+        self.replicas[replica].clock_ahead_us += jump_us;
+        let now = self.clock_of(replica);
+        if let Some(process) = &mut self.replicas[replica].process {
+            let mut due = u64::from(process.ticker.take_due(now));
+            if self.bug == Some(Bug::LogTimeFromClock) {
+                due += jump_us / TICK_US;
+            }
+            for _ in 0..due {
+                process.node.tick();
+            }
+            self.want_turn(replica);
+            self.schedule(TICK_US, Event::Tick { replica, life });
+        }
+    }
+
+    pub(super) fn clock_of(&self, replica: usize) -> Instant {
+        self.epoch + Duration::from_micros(self.now + self.replicas[replica].clock_ahead_us)
+    }
+
+    /// Something was put into a node: its output is taken a little later, when perhaps more has come.
+    pub(super) fn want_turn(&mut self, replica: usize) {
+        let life = self.replicas[replica].life;
+        if let Some(process) = &mut self.replicas[replica].process
+            && !process.is_turn_due
+        {
+            process.is_turn_due = true;
+            let delay = self.random.between(1, 100);
+            self.schedule(delay, Event::Turn { replica, life });
+        }
+    }
+
+    pub(super) fn turn(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        self.take_outputs(replica)?;
+        self.begin_sync(replica);
+        self.end_if_stopped(replica)
+    }
+
+    /// Handles the node's outputs until there are no more.
+    pub(super) fn take_outputs(&mut self, replica: usize) -> Result<(), String> {
+        let life = self.replicas[replica].life;
+        loop {
+            let Some(process) = &mut self.replicas[replica].process else {
+                return Ok(());
+            };
+            process.is_turn_due = false;
+            let output = process.node.take_output();
+            if output.is_empty() {
+                return Ok(());
+            }
+            if let Some(reason) = output.stop {
+                return Err(format!("r{replica} stops: {reason}"));
+            }
+            let mut persist = output.persist;
+            if let Some(persist) = &persist {
+                note_accepted(&mut self.replicas[replica].accepted, &persist.records);
+            }
+            if self.bug == Some(Bug::PromiseNotPersisted) {
+                persist = persist.map(without_promise);
+            }
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
+            process.hand(output.identity, persist);
+            let (step, trim_below) = spoil_snapshot(self.bug, output.snapshot, output.trim_below);
+            if process.begin_snapshot_step(step, trim_below) {
+                let delay = self.snapshot_random.between(50, 20 * MS);
+                self.schedule(delay, Event::Snapshot { replica, life });
+            }
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
+            for _ in 0..process.begin_transfers(output.transfers) {
+                let delay = self.snapshot_random.between(50, 20 * MS);
+                self.schedule(delay, Event::Transfer { replica, life });
+            }
+            let process = self.replicas[replica]
+                .process
+                .as_mut()
+                .expect("it is running");
+            let mut send = output.send;
+            if self.bug == Some(Bug::SentBeforeDurable) {
+                send.extend(output.send_when_durable);
+            } else {
+                process.keep(output.send_when_durable);
+            }
+            let sendable = process.take_sendable();
+            send.extend(sendable);
+            self.ambush(replica, &send);
+            self.send_all(replica, send);
+            for (connection, answer) in output.answers {
+                self.send_answer(connection, answer);
+            }
+            self.check_state(replica)?;
+        }
+    }
+
+    fn begin_sync(&mut self, replica: usize) {
+        let life = self.replicas[replica].life;
+        if let Some(process) = &mut self.replicas[replica].process
+            && process.begin_sync()
+        {
+            let mut delay = self.random.between(30, 31 + self.faults.sync_us_max);
+            if self.random.chance(self.faults.slow_sync) {
+                delay += self.random.between(0, self.faults.slow_sync_us_max);
+            }
+            let stalls = self.replicas[replica]
+                .disk_stalls_until
+                .saturating_sub(self.now);
+            self.schedule(delay + stalls, Event::Synced { replica, life });
+        }
+    }
+
+    pub(super) fn synced(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        let bug = self.bug;
+        let Some(process) = &mut self.replicas[replica].process else {
+            return Ok(());
+        };
+        process
+            .end_sync(bug)
+            .map_err(|error| format!("r{replica}: {error}"))?;
+        let sendable = process.take_sendable();
+        self.send_all(replica, sendable);
+        self.want_turn(replica);
+        self.begin_sync(replica);
+        Ok(())
+    }
+
+    pub(super) fn snapshot_step(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        if let Some(process) = &mut self.replicas[replica].process {
+            let is_durable = process
+                .end_snapshot_step()
+                .map_err(|error| format!("r{replica}: {error}"))?;
+            self.report.snapshots += u64::from(is_durable);
+            self.want_turn(replica);
+        }
+        Ok(())
+    }
+
+    pub(super) fn transfer(&mut self, replica: usize, life: u64) -> Result<(), String> {
+        if self.replicas[replica].life != life {
+            return Ok(());
+        }
+        if let Some(process) = &mut self.replicas[replica].process {
+            let has_come = process
+                .end_transfer()
+                .map_err(|error| format!("r{replica}: {error}"))?;
+            self.report.transfers += u64::from(has_come);
+            self.want_turn(replica);
+        }
+        Ok(())
+    }
+}
+
+/// The node's tick.
+pub(super) const TICK_US: u64 = 10 * MS;
