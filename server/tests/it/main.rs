@@ -71,6 +71,8 @@ mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
+mod one_full_disk;
+#[cfg(test)]
 mod peers_cases;
 #[cfg(test)]
 mod peers_codec;
@@ -95,6 +97,10 @@ mod settings;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod small_disk;
+#[cfg(test)]
 mod snapshot_files;
+#[cfg(test)]
+mod snapshot_room;
 #[cfg(test)]
 mod workers;
