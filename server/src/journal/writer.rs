@@ -460,7 +460,7 @@ impl Salts {
 }
 
 /// The longest segments, in bytes. Whole segments are trimmed, so longer ones would keep more than they need.
-pub const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 
 /// What is kept free behind a batch: a block for a seal that trims, and one for the end marker.
 pub(super) const MARKER_SECTORS: u32 = 2 * BLOCK_SECTORS;

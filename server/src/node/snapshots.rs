@@ -10,8 +10,9 @@
 //! # How much disk a replica takes
 //! With G, the growth that causes a snapshot (16 MiB, or twice the state if that is more): the log since the older snapshot
 //! is at most 2 G and what is written while two snapshots are; it begins and ends within segments, and the next segment is
-//! there beside it, so that three segments (of 16 MiB) are not full; and there are two snapshots and the one that is being
-//! written. A store of little data therefore takes less than 6 times 16 MiB, whatever is written to it.
+//! there beside it, so that three segments (of 16 MiB) are not full; the room for the next opening is that of a segment; and
+//! there are two snapshots and the room for the next, a quarter more than the last, which is the one that is being written
+//! while one is. A store of little data therefore takes less than 7 times 16 MiB, whatever is written to it.
 
 use log::{info, warn};
 use paxos::{Record, Replica, Slot};

@@ -8,8 +8,14 @@
 //! # Two are kept
 //! The two newest are kept, and the log above the older one: if the newest is damaged, the older and the log make the same
 //! state. As long as there are not two, nothing of the log is trimmed. Nothing else counts as a snapshot, whatever its
-//! name; what is left over is removed when the next one is durable. A store of so many bytes therefore takes at most three
-//! times as much here, while the third is being written.
+//! name; what is left over is removed when the next one is durable.
+//!
+//! # Room for the next
+//! On a full disk only trimming makes room, and only snapshots let the log be trimmed (RULES R18). So when one is durable,
+//! and the surplus is removed, the room for the next is taken beforehand, a quarter more than the last one needed: as a
+//! file without content, which becomes the next snapshot, written or received. What is given up half-made goes back there. A
+//! store of so many bytes therefore takes at most three and a quarter times as much here, at all times. Before the first
+//! snapshot, which is taken when the journal has grown by a segment or so, as much is kept.
 //!
 //! # Files
 //! `format.rs` has the bytes, `files.rs` names and what is kept, `reader.rs` verification; `writer.rs` and `incoming.rs`
@@ -25,7 +31,9 @@ use std::io;
 
 use thiserror::Error;
 
-pub use files::{Kept, drop_all, is_snapshot_name, newest, read_piece};
+pub use files::{
+    Kept, drop_all, give_up_leftovers, is_snapshot_name, keep_reserve, newest, read_piece,
+};
 pub use incoming::Incoming;
 pub use reader::{Loaded, Restored, load};
 pub use writer::Writer;

@@ -43,6 +43,12 @@ mod identity;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod journal_crashes;
+#[cfg(test)]
+mod journal_damage;
+#[cfg(test)]
+mod journal_rig;
+#[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
 mod journal_trim;
@@ -65,7 +71,13 @@ mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
+mod one_full_disk;
+#[cfg(test)]
+mod peers_cases;
+#[cfg(test)]
 mod peers_codec;
+#[cfg(test)]
+mod peers_greeting;
 #[cfg(test)]
 mod peers_links;
 #[cfg(test)]
@@ -85,6 +97,10 @@ mod settings;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod small_disk;
+#[cfg(test)]
 mod snapshot_files;
+#[cfg(test)]
+mod snapshot_room;
 #[cfg(test)]
 mod workers;
