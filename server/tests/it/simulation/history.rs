@@ -10,6 +10,8 @@ pub(crate) struct Operation {
     pub(crate) returned: Option<u64>,
     /// It was sent once, on one connection: its place among the others of that connection must be kept (SPEC A6).
     pub(crate) in_order: bool,
+    /// The revision of the change, as the answer said, if it is known: changes take effect in the order of theirs (SPEC A1).
+    pub(crate) revision: Option<u64>,
 }
 
 /// What was asked, and what was heard.
