@@ -65,7 +65,9 @@ impl Journal {
     /// # Errors
     /// There is no room now, or the file system cannot promise any. Nothing rests on it.
     pub fn reserve_for_opening(&mut self) -> io::Result<()> {
-        let bytes = self.segment.header.bytes;
+        // For the next one too, before it is the present one: then there may be no room.
+        let next_bytes = self.next.as_ref().map_or(0, |next| next.header.bytes);
+        let bytes = self.segment.header.bytes.max(next_bytes);
         if self.reserved_bytes == bytes {
             return Ok(());
         }
