@@ -52,8 +52,6 @@ pub(super) enum Bug {
     ForgetBeforeDurable,
     /// A replica whose disk was lost goes on under its earlier incarnation (RULES R1).
     BlankVotes,
-    /// Half of the replicas take a Rejoin to be in force in the next slot (RULES R1).
-    RejoinAtOnce,
     /// An acceptor's successor comes before the journal holds what was queued, and what its predecessor would have said
     /// when it does is said then (RULES R16).
     DeadAcceptorsOutboxSent,
@@ -65,7 +63,7 @@ pub(super) enum Bug {
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 26] = [
+    pub(super) const ALL: [(Self, u64); 25] = [
         (Self::SentBeforeDurable, 22),
         (Self::BallotReused, 139),
         (Self::PromiseNotPersisted, 35),
@@ -88,7 +86,6 @@ impl Bug {
         (Self::PromiseBelowTrimPoint, 52),
         (Self::ForgetBeforeDurable, 38),
         (Self::BlankVotes, 34),
-        (Self::RejoinAtOnce, 1),
         (Self::DeadAcceptorsOutboxSent, 85),
         (Self::SuccessorReadsEarly, 4),
         (Self::QueueDiesWithAgent, 8),

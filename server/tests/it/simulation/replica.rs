@@ -142,14 +142,7 @@ impl SimReplica {
             birth,
         };
         self.life += 1;
-        let mut identity = storage.identity;
-        if start.bug == Some(Bug::RejoinAtOnce)
-            && self.id.0.is_multiple_of(2)
-            && let Some(founding) = &mut identity.founding
-        {
-            founding.settings.window = 1;
-        }
-        let mut node = Node::new(node_settings, identity, recovery, storage.blank);
+        let mut node = Node::new(node_settings, storage.identity, recovery, storage.blank);
         node.take_snapshots_every(start.snapshot_journal_bytes);
         node.keep_log_bytes(start.kept_log_bytes);
         if start.diskless {

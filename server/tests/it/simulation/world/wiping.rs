@@ -34,7 +34,7 @@ impl Wiping {
     pub(super) fn draw(seed: u64, replicas: usize, bug: Option<Bug>) -> Self {
         let mut random = Random::new(seed.rotate_left(17) ^ 0x77_69_70_65);
         let blank_max = replicas - (replicas / 2 + 1);
-        let is_about_disks = matches!(bug, None | Some(Bug::BlankVotes | Bug::RejoinAtOnce));
+        let is_about_disks = matches!(bug, None | Some(Bug::BlankVotes));
         let happens = blank_max > 0 && is_about_disks;
         let longest = random.pick(&[0, 0, 500 * MS, 2_000 * MS, 4_000 * MS]);
         Self {
