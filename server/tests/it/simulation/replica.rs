@@ -52,6 +52,8 @@ pub(super) struct Start {
     pub(super) snapshot_journal_bytes: u64,
     /// So much of the log is kept in memory for a replica that is away.
     pub(super) kept_log_bytes: usize,
+    /// Nothing survives a crash.
+    pub(super) diskless: bool,
     pub(super) bug: Option<Bug>,
     pub(super) session_expiry_s: u32,
     /// What the replica's clock says.
@@ -143,6 +145,9 @@ impl SimReplica {
         let mut node = Node::new(node_settings, storage.identity, recovery, storage.blank);
         node.take_snapshots_every(start.snapshot_journal_bytes);
         node.keep_log_bytes(start.kept_log_bytes);
+        if start.diskless {
+            node.run_without_disk();
+        }
         self.process = Some(Process {
             node,
             journal: storage.journal,

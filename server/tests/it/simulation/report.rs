@@ -14,6 +14,8 @@ pub(super) struct Report {
     pub(super) snapshots: u64,
     pub(super) transfers: u64,
     pub(super) wipes: u64,
+    /// Runs whose replicas had no disks.
+    pub(super) diskless: u64,
     pub(super) role_failures: u64,
     pub(super) simulated_us: u64,
     pub(super) trace_hash: u64,
@@ -30,6 +32,7 @@ impl Report {
         self.snapshots += other.snapshots;
         self.transfers += other.transfers;
         self.wipes += other.wipes;
+        self.diskless += other.diskless;
         self.role_failures += other.role_failures;
         self.simulated_us += other.simulated_us;
     }
@@ -39,7 +42,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} role_failures={} snapshots={} transfers={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} diskless={} role_failures={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
@@ -47,6 +50,7 @@ impl fmt::Display for Report {
             self.partitions,
             self.pauses,
             self.wipes,
+            self.diskless,
             self.role_failures,
             self.snapshots,
             self.transfers,

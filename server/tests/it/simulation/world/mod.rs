@@ -162,8 +162,14 @@ impl World {
         let clients = (0..faults.clients + faults.pollers)
             .map(|id| SimClient::new(id, random.draw(), &faults))
             .collect();
+        let wiping = Wiping::draw(seed, count, bug);
         Self {
+            report: Report {
+                diskless: wiping.diskless.into(),
+                ..Report::default()
+            },
             start: Start {
+                diskless: wiping.diskless,
                 members: members.clone(),
                 reads_through_log: faults.reads_through_log,
                 snapshot_journal_bytes,
@@ -195,10 +201,9 @@ impl World {
             last_nonce: BTreeMap::new(),
             chosen_at: 0,
             standstill_us: 0,
-            wiping: Wiping::draw(seed, count, bug),
-            failing: Failing::draw(seed, bug),
+            failing: Failing::draw(seed, bug, wiping.diskless),
+            wiping,
             calm: false,
-            report: Report::default(),
             hasher: DefaultHasher::new(),
         }
     }
