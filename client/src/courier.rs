@@ -19,7 +19,13 @@ mod datagram_network_tests;
 mod datagram_tests;
 mod datagrams;
 mod lane;
+#[cfg(test)]
+mod moving_tests;
 mod queue;
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod rig;
 mod route;
 mod session;
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod mailbox;
 pub mod node;
 pub mod peer;
 pub mod peers;
+mod promises;
 pub mod replica_thread;
 mod room;
 pub mod server;

@@ -13,7 +13,7 @@ use common::Answer;
 use crossbeam_channel::Sender;
 use log::Level;
 use mio::{Events, Poll};
-use paxos::{Agent, Message, Persist, Record, ReplicaId};
+use paxos::{Agent, Message, ReplicaId};
 
 use crate::events::{ClientEvent, Durable, Event, ToWorker, Work};
 use crate::failing::{Due, Failing, FailingSettings};
@@ -22,6 +22,7 @@ use crate::journal_thread::Fatal;
 use crate::mailbox::{Inbox, Mailbox};
 use crate::node::{ConnectionId, Node, NodeOutput};
 use crate::peers::{LinkEvent, Links, PeerMessage};
+use crate::promises::{LEADING_BACKLOG_BYTES_MAX, Promises, persist_bytes};
 use crate::signboard::Signboard;
 use crate::snapshot_thread::SnapshotJob;
 use crate::ticker::Ticker;
@@ -242,7 +243,7 @@ impl Turning {
             self.thread.node.tick();
             let counts = self.thread.datagrams.read();
             self.thread.node.note_datagrams(counts);
-            if self.promises.backlog_bytes >= LEADING_BACKLOG_BYTES_MAX {
+            if self.promises.backlog_bytes() >= LEADING_BACKLOG_BYTES_MAX {
                 self.thread.node.leave_the_lead();
             }
             self.ticks += 1;
@@ -389,7 +390,7 @@ impl Turning {
     /// Sends what was to wait for the disk and need not any longer.
     fn keep_promises(&mut self) {
         let replica = self.thread.replica;
-        let rests_on = self.promises.durable.serial.0;
+        let rests_on = self.promises.durable_serial();
         while let Some((to, message)) = self.promises.take_kept() {
             trace(replica, to, &message);
             if to == replica {
@@ -461,109 +462,6 @@ impl Turning {
     }
 }
 
-/// Messages that claim that something is durable, and how far the journal is.
-#[derive(Debug)]
-pub(crate) struct Promises {
-    /// Pieces of work that the journal was given.
-    handed: u64,
-    durable: Durable,
-    /// Messages by the piece of work that must be durable before they leave.
-    waiting: VecDeque<(u64, VecDeque<(ReplicaId, PeerMessage)>)>,
-    /// What each piece of work that is not durable takes, in bytes, and all of them.
-    sizes: VecDeque<usize>,
-    backlog_bytes: usize,
-}
-
-impl Promises {
-    pub(crate) fn new(durable: Durable) -> Self {
-        Self {
-            handed: durable.work,
-            durable,
-            waiting: VecDeque::new(),
-            sizes: VecDeque::new(),
-            backlog_bytes: 0,
-        }
-    }
-
-    /// The journal was given a piece of work of so many bytes.
-    pub(crate) fn hand_over(&mut self, bytes: usize) {
-        self.handed += 1;
-        self.sizes.push_back(bytes);
-        self.backlog_bytes += bytes;
-    }
-
-    /// The journal came so far.
-    pub(crate) fn note(&mut self, durable: Durable) {
-        for _ in self.durable.work..durable.work {
-            let bytes = self.sizes.pop_front();
-            self.backlog_bytes -= bytes.expect("only work that was handed over becomes durable");
-        }
-        self.durable = durable;
-    }
-
-    /// These are to leave when all that was handed over so far is durable.
-    pub(crate) fn make(&mut self, messages: Vec<(ReplicaId, PeerMessage)>) {
-        if messages.is_empty() {
-            return;
-        }
-        match self.waiting.back_mut() {
-            Some((handed, waiting)) if *handed == self.handed => waiting.extend(messages),
-            _ => self.waiting.push_back((self.handed, messages.into())),
-        }
-    }
-
-    /// The next message that may leave.
-    pub(crate) fn take_kept(&mut self) -> Option<(ReplicaId, PeerMessage)> {
-        loop {
-            let (handed, messages) = self.waiting.front_mut()?;
-            if *handed > self.durable.work {
-                return None;
-            }
-            if let Some(message) = messages.pop_front() {
-                return Some(message);
-            }
-            self.waiting.pop_front();
-        }
-    }
-
-    /// The journal's last durable batch.
-    pub(crate) fn durable_serial(&self) -> u64 {
-        self.durable.serial.0
-    }
-
-    /// What waits for the journal, in bytes.
-    pub(crate) fn backlog_bytes(&self) -> usize {
-        self.backlog_bytes
-    }
-
-    /// The acceptor failed: what it had not said it never says. That this replica's own writes are durable is still told.
-    fn forget_votes(&mut self, replica: ReplicaId) {
-        for (_, messages) in &mut self.waiting {
-            messages.retain_mut(|(to, message)| match message {
-                PeerMessage::Agreement(Message::Promise { .. }) => false,
-                PeerMessage::Agreement(Message::Accepted { slots, .. }) => {
-                    slots.clear();
-                    *to == replica
-                }
-                _ => true,
-            });
-        }
-    }
-
-    /// Whether the journal keeps up.
-    pub(crate) fn has_room(&self) -> bool {
-        self.backlog_bytes < BACKLOG_BYTES_MAX
-    }
-}
-
-/// What the journal will write for it, within a few bytes a record.
-pub(crate) fn persist_bytes(persist: &Persist) -> usize {
-    let record_bytes = |record: &Record| match record {
-        Record::Accepted { command, .. } | Record::Learned { command, .. } => command.size_bytes(),
-    };
-    persist.records.iter().map(record_bytes).sum()
-}
-
 /// While the journal is far behind, what would make it fall further behind is treated like a message that was lost:
 /// agreement sends it again. Everything else goes on, so that a slow disk does not look like a dead replica.
 fn brings_commands(message: &PeerMessage) -> bool {
@@ -589,10 +487,5 @@ const BATCHES_PER_TURN: usize = 256;
 const TICKS_PER_REPORT: u64 = 100;
 /// Longer than a turn of thousands of small requests; a fraction of the interval of heartbeats.
 const TURN_MAX: Duration = Duration::from_millis(20);
-/// Work that may wait for the journal: about a second of a fast disk.
-const BACKLOG_BYTES_MAX: usize = 64 << 20;
-/// A leader proposes as fast as a majority of the others writes, and its own work would pile up without end where its
-/// disk is full or stands still. Four times the ordinary bound, so that a moment's stall does not cost an election.
-pub(crate) const LEADING_BACKLOG_BYTES_MAX: usize = 4 * BACKLOG_BYTES_MAX;
 /// Workers turn in far less, unless the machine is overloaded.
 const QUIET_WAIT_MAX: Duration = Duration::from_millis(300);

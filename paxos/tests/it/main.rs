@@ -1,9 +1,11 @@
 //! The core from outside: a cluster of real [`paxos::Replica`]s in one thread, driven as [`paxos::output`] demands.
 //!
-//! `golden` runs the stories in `tests/golden`, `paper` has one test for each claim of "Paxos Made Simple", and `random`
-//! and `random_sparse` run seeded clusters under faults. All of them share the driver in `cluster`.
+//! `golden` runs the stories in `tests/golden`, `paper` and `paper_log` have one test for each claim of "Paxos Made
+//! Simple", and `random` and `random_sparse` run seeded clusters under faults. All of them share the driver in `cluster`.
 #[cfg(test)]
 mod agents;
+#[cfg(test)]
+mod by_hand;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
@@ -13,6 +15,8 @@ mod model;
 #[cfg(test)]
 mod paper;
 #[cfg(test)]
+mod paper_log;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod random_sparse;
@@ -21,4 +25,8 @@ mod recovery;
 #[cfg(test)]
 mod script;
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod snapshots;
+#[cfg(test)]
+mod telling;

@@ -1,10 +1,10 @@
 //! RULES R1 by exhaustion: an acceptor that is wiped while a promise that it gave is still on its way.
 //!
 //! Three acceptors, of which one may lose its memory at any moment, a leader in place and a candidate that wants to take
-//! over, two slots and a window of one. Messages arrive in any order, any number of times, or never. Who votes where is
-//! asked of the crate's own [`Configuration`]; the rest is the two phases of the paper, as thin as they can be. Every
-//! state that can be reached is visited: with the rule no two commands are chosen in a slot, and without it the checker
-//! finds a run in which they are.
+//! over, two slots, and a window of one or two. Messages arrive in any order, any number of times, or never. Who votes
+//! where is asked of the crate's own [`Configuration`]; the rest is the two phases of the paper, as thin as they can be.
+//! Every state that can be reached is visited: with the rule no two commands are chosen in a slot, and without it, or
+//! without any part of it, the checker finds a run in which they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,6 @@ const ACCEPTORS: u8 = 3;
 /// The leader's place among the proposers, and that of its own acceptor. The candidate is a process without an acceptor,
 /// as if it were one more replica: so the others may promise to it in any order.
 const LEADER: usize = 0;
-const WINDOW: u64 = 1;
 const SLOTS: u64 = 2;
 /// Who loses its memory, and the life that it begins.
 const WIPED: ReplicaId = ReplicaId(2);
@@ -30,6 +29,8 @@ enum Rule {
     BlankVotes,
     /// The same, but first it takes over all that the others have accepted.
     RejoinByCopying,
+    /// The next life votes from the slot after its Rejoin on, a window too early.
+    RejoinAtOnce,
 }
 
 /// The leader in place proposes under ballot 1, the candidate under ballot 2.
@@ -100,25 +101,28 @@ struct World {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    Prepare,
     Wipe,
     ToAcceptor(ReplicaId, Said),
     ToProposer(usize, Said),
     Propose(usize, Slot, Value),
 }
 
-struct Scenario(Rule);
+struct Scenario {
+    rule: Rule,
+    /// Of how many slots the last must be known to be chosen before one is proposed in the next.
+    window: u64,
+}
 
 impl ProposerState {
     /// The configuration as far as this proposer knows the log.
-    fn configuration(&self) -> Configuration {
+    fn configuration(&self, distance: u64) -> Configuration {
         let members: Vec<_> = (0..ACCEPTORS)
             .map(|id| (ReplicaId(id), first_life(id)))
             .collect();
         let mut configuration = Configuration::founded(&members);
         for (slot, value) in &self.chosen {
             if *value == Value::Rejoin {
-                configuration.rejoin(*slot, WINDOW, WIPED, NEXT_LIFE);
+                configuration.rejoin(*slot, distance, WIPED, NEXT_LIFE);
             }
         }
         configuration
@@ -159,8 +163,8 @@ impl ProposerState {
     }
 
     /// What has come to be chosen by this proposer's count.
-    fn count(&mut self) -> Option<Said> {
-        let configuration = self.configuration();
+    fn count(&mut self, distance: u64) -> Option<Said> {
+        let configuration = self.configuration(distance);
         let (slot, value) = self.proposed.iter().find_map(|(slot, value)| {
             let votes = self.votes.get(slot)?;
             let news = !self.chosen.contains_key(slot);
@@ -173,15 +177,16 @@ impl ProposerState {
     }
 
     /// What may be proposed next, and where.
-    fn proposals(&self, wiped: bool) -> Vec<(Slot, Value)> {
+    fn proposals(&self, wiped: bool, scenario: &Scenario) -> Vec<(Slot, Value)> {
         let next = (0..SLOTS).map(Slot);
         let mut open = next.filter(|slot| !self.proposed.contains_key(slot));
         let Some(slot) = open.find(|slot| !self.chosen.contains_key(slot)) else {
             return Vec::new();
         };
-        let mut before = (0..=slot.0).filter(|before| before + WINDOW <= slot.0);
+        let mut before = (0..=slot.0).filter(|before| before + scenario.window <= slot.0);
         let waits = !before.all(|before| self.chosen.contains_key(&Slot(before)));
-        if waits || !self.configuration().is_quorum(slot, &self.promises) {
+        let configuration = self.configuration(scenario.distance());
+        if waits || !configuration.is_quorum(slot, &self.promises) {
             return Vec::new();
         }
         // The leader has nothing to say in the first slot but the Rejoin; more would be more states and no more danger.
@@ -247,8 +252,18 @@ impl World {
         let blank = &mut self.acceptors[usize::from(WIPED.0)];
         blank.promised = 0;
         blank.accepted = copied;
-        if rule == Rule::Kept {
+        if matches!(rule, Rule::Kept | Rule::RejoinAtOnce) {
             blank.life = NEXT_LIFE;
+        }
+    }
+}
+
+impl Scenario {
+    /// How far behind its Rejoin a life is in force.
+    fn distance(&self) -> u64 {
+        match self.rule {
+            Rule::RejoinAtOnce => 1,
+            Rule::Kept | Rule::BlankVotes | Rule::RejoinByCopying => self.window,
         }
     }
 }
@@ -257,7 +272,7 @@ impl Model for Scenario {
     type State = World;
     type Action = Step;
 
-    /// The leader's promises are those of phase 1 long ago.
+    /// The leader's promises are those of phase 1 long ago; the candidate has asked for its own.
     fn init_states(&self) -> Vec<World> {
         let acceptor = |id| AcceptorState {
             life: first_life(id),
@@ -278,15 +293,12 @@ impl Model for Scenario {
         vec![World {
             acceptors: (0..ACCEPTORS).map(acceptor).collect(),
             proposers: vec![leader, candidate],
-            said: BTreeSet::new(),
+            said: BTreeSet::from([Said::Prepare]),
             wiped: false,
         }]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Step>) {
-        if !world.said.contains(&Said::Prepare) {
-            actions.push(Step::Prepare);
-        }
         if !world.wiped {
             actions.push(Step::Wipe);
         }
@@ -294,7 +306,7 @@ impl Model for Scenario {
             if place == LEADER && world.acceptors[LEADER].promised > proposer.ballot {
                 continue;
             }
-            let proposals = proposer.proposals(world.wiped);
+            let proposals = proposer.proposals(world.wiped, self);
             let propose = |(slot, value)| Step::Propose(place, slot, value);
             actions.extend(proposals.into_iter().map(propose));
         }
@@ -314,10 +326,7 @@ impl Model for Scenario {
     fn next_state(&self, before: &World, step: Step) -> Option<World> {
         let mut world = before.clone();
         match step {
-            Step::Prepare => {
-                world.said.insert(Said::Prepare);
-            }
-            Step::Wipe => world.wipe(self.0),
+            Step::Wipe => world.wipe(self.rule),
             Step::ToAcceptor(id, said) => {
                 let acceptor = &mut world.acceptors[usize::from(id.0)];
                 let answer = acceptor.answer(id, &said);
@@ -325,7 +334,7 @@ impl Model for Scenario {
             }
             Step::ToProposer(place, said) => {
                 world.proposers[place].take_in(&said);
-                let chosen = world.proposers[place].count();
+                let chosen = world.proposers[place].count(self.distance());
                 world.said.extend(chosen);
             }
             Step::Propose(place, slot, value) => {
@@ -360,10 +369,11 @@ impl Model for Scenario {
                 .iter()
                 .any(|proposer| proposer.needed_next_life)
         });
-        match self.0 {
-            Rule::Kept => vec![agreement, counts],
-            // The search ends with the first run that breaks it.
-            Rule::BlankVotes | Rule::RejoinByCopying => vec![agreement],
+        match self.rule {
+            // In a window of two slots it is in force behind both of them.
+            Rule::Kept if self.window < SLOTS => vec![agreement, counts],
+            // Where the rule is broken the search ends with the first run that shows it.
+            _ => vec![agreement],
         }
     }
 }
@@ -381,21 +391,34 @@ const AGREEMENT: &str = "at most one command is chosen in a slot";
 
 #[test]
 fn no_two_commands_are_chosen_though_an_old_promise_is_in_flight() {
-    let checker = Scenario(Rule::Kept).checker().threads(2).spawn_dfs().join();
-    println!(
-        "R1 kept: {} states, {} of them different, depth {}",
-        checker.state_count(),
-        checker.unique_state_count(),
-        checker.max_depth()
-    );
-    checker.assert_properties();
-    assert!(checker.is_done());
+    for window in [1, 2] {
+        let rule = Rule::Kept;
+        let scenario = Scenario { rule, window };
+        let checker = scenario.checker().threads(2).spawn_dfs().join();
+        println!(
+            "R1 kept, window {window}: {} states, {} of them different, depth {}",
+            checker.state_count(),
+            checker.unique_state_count(),
+            checker.max_depth()
+        );
+        checker.assert_properties();
+        assert!(checker.is_done());
+    }
 }
 
 #[test]
 fn without_the_rule_two_commands_are_chosen() {
-    for rule in [Rule::BlankVotes, Rule::RejoinByCopying] {
-        let checker = Scenario(rule).checker().spawn_dfs().join();
+    let broken = [
+        (Rule::BlankVotes, 1),
+        (Rule::RejoinByCopying, 1),
+        (Rule::RejoinAtOnce, 2),
+    ];
+    for (rule, window) in broken {
+        let checker = Scenario { rule, window }
+            .checker()
+            .threads(2)
+            .spawn_dfs()
+            .join();
         let run = checker.discovery(AGREEMENT);
         let run = run.unwrap_or_else(|| panic!("{rule:?} does no harm"));
         let steps = run.into_actions();

@@ -8,12 +8,12 @@
 //! A failure prints its seed; `PAXOS_SEED=17` runs that one alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::Range;
 
 use paxos::{Command, Replica, ReplicaId, Slot};
 
 use crate::cluster::{Cluster, Settings, word};
-use crate::random::Random;
+use crate::seeds::{Faults, Random, play_seeds};
 
 #[test]
 fn three_replicas_agree_on_instances_under_faults() {
@@ -25,24 +25,13 @@ fn five_replicas_agree_on_instances_under_faults() {
     run_seeds(SEEDS..2 * SEEDS, 5);
 }
 
-fn run_seeds(seeds: std::ops::Range<u64>, replicas: u8) {
-    let one = std::env::var("PAXOS_SEED").ok();
-    let seeds: Vec<u64> = match one.map(|seed| seed.parse().expect("PAXOS_SEED is a number")) {
-        Some(seed) if seeds.contains(&seed) => vec![seed],
-        Some(_) => return,
-        None => seeds.collect(),
-    };
-    let count = seeds.len();
-    let mut chosen = 0;
-    for seed in seeds {
-        let run = catch_unwind(AssertUnwindSafe(|| Run::new(seed, replicas).play()));
-        match run {
-            Ok(instances) => chosen += instances,
-            Err(_) => panic!("PAXOS_SEED={seed} fails with {replicas} replicas"),
-        }
-    }
+fn run_seeds(seeds: Range<u64>, replicas: u8) {
+    let played = play_seeds(seeds, replicas, |seed, replicas| {
+        Run::new(seed, replicas).play()
+    });
+    let (count, chosen) = (played.len(), played.iter().sum::<usize>());
     assert!(
-        chosen > count * INSTANCES_CHOSEN_MIN,
+        chosen >= count * INSTANCES_CHOSEN_MIN,
         "only {chosen} instances were chosen in {count} runs"
     );
 }
@@ -64,40 +53,18 @@ struct Run {
     next: u64,
 }
 
-/// How often what goes wrong, in percent.
-struct Faults {
-    loss: u64,
-    repetition: u64,
-    reordering: u64,
-    sync: u64,
-    crashes: u64,
-    cuts: u64,
-}
-
 impl Run {
     fn new(seed: u64, replicas: u8) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x0100_0000_01b3) + 1);
+        let mut random = Random::of_seed(seed);
         let mut settings = Settings::of(replicas);
         settings.sparse = true;
         settings.seed = random.below(1 << 20);
         settings.hasty = random.below(2) == 0;
         settings.in_flight_bytes_max = [20, 100, 1 << 20][random.place(3)];
         settings.message_bytes_max = [40, 100, 1 << 20][random.place(3)];
-        let faults = Faults {
-            loss: [0, 2, 15][random.place(3)],
-            repetition: [0, 2, 15][random.place(3)],
-            reordering: [0, 20, 80][random.place(3)],
-            sync: [20, 100][random.place(2)],
-            crashes: [0, 2, 8][random.place(3)],
-            cuts: [0, 2, 8][random.place(3)],
-        };
-        let slow_disks = random.below(2) == 0;
-        let mut cluster = Cluster::new(settings);
-        for node in &mut cluster.nodes {
-            node.disk_is_slow = slow_disks;
-        }
+        let faults = Faults::draw(&mut random);
         Self {
-            cluster,
+            cluster: faults.cluster(settings),
             random,
             faults,
             chosen: BTreeMap::new(),
@@ -149,24 +116,10 @@ impl Run {
     }
 
     fn deliver(&mut self) {
-        let count = self.cluster.network.len();
-        if count == 0 {
-            return;
+        let network = &mut self.cluster.network;
+        if let Some(envelope) = self.faults.next_message(&mut self.random, network) {
+            self.cluster.deliver(envelope);
         }
-        let reorders = self.random.below(100) < self.faults.reordering;
-        let place = if reorders {
-            self.random.place(count)
-        } else {
-            0
-        };
-        let envelope = self.cluster.network.remove(place);
-        if self.random.below(100) < self.faults.loss {
-            return;
-        }
-        if self.random.below(100) < self.faults.repetition {
-            self.cluster.network.push(envelope.clone());
-        }
-        self.cluster.deliver(envelope);
     }
 
     fn start(&mut self) {
@@ -280,11 +233,16 @@ impl Run {
 
 /// A few seconds in all; a longer search is `SEEDS` times larger.
 const SEEDS: u64 = 300;
+
 const STEPS: usize = 1_000;
+
 /// Few enough that several programs begin the same one.
 const SLOTS: u64 = 60;
+
 const DELIVERED_AT_ONCE_MAX: u64 = 6;
+
 /// On average; far fewer mean that the faults leave nothing to look at.
 const INSTANCES_CHOSEN_MIN: usize = 10;
+
 /// Two elections at the product's pace, and every instance told one message at a time.
 const HEALED_TICKS_MAX: usize = 600;

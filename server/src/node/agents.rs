@@ -23,6 +23,7 @@ impl Node {
         replica.fail(agent);
         if agent == Agent::Learner {
             self.give_up_snapshot();
+            self.reads.wait_for(self.state.applied());
             self.state = State::new(self.cluster_settings());
         }
         warn!("{}: the {} failed", self.settings.replica, name(agent));

@@ -216,7 +216,8 @@ impl Node {
     /// Something of the connection was answered: whatever waited for that goes on.
     fn settle(&mut self, connection: ConnectionId) {
         while let Some(order) = self.connections.get_mut(&connection) {
-            if let Some(read) = order.pop_read() {
+            let may_answer = self.reads.may_answer(self.state.applied());
+            if may_answer && let Some(read) = order.pop_read() {
                 self.answer_read(read);
             } else if let Some((came, request)) = order.pop_held_back() {
                 if self.now >= came + self.settings.no_quorum_after_ticks {
@@ -230,6 +231,14 @@ impl Node {
             }
         }
         self.forget_if_idle(connection);
+    }
+
+    /// A learner's successor came as far as the one before it: reads that waited for that go on.
+    pub(super) fn settle_all(&mut self) {
+        let connections: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in connections {
+            self.settle(connection);
+        }
     }
 
     fn forget_if_idle(&mut self, connection: ConnectionId) {

@@ -184,10 +184,14 @@ impl Node {
         for ready in reads {
             self.reads.confirm(ready.ticket, ready.watermark);
         }
-        if self.learns_not() {
+        let applied = self.state.applied();
+        if self.reads.take_caught_up(applied) {
+            self.settle_all();
+        }
+        if !self.reads.may_answer(applied) {
             return;
         }
-        for read in self.reads.take_ready(self.state.applied()) {
+        for read in self.reads.take_ready(applied) {
             self.read_when_in_order(read);
         }
     }

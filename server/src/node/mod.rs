@@ -12,6 +12,7 @@ pub(crate) mod founding;
 mod hash;
 mod held;
 pub(crate) mod image;
+mod joining;
 mod log_side;
 mod losses;
 mod reads;
@@ -33,11 +34,11 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use common::{Answer, DatagramCounts, Outcome, Refusal, Request};
-use log::{debug, error, info, warn};
-use paxos::{Config, Configuration, Envelope, Persist, Recovered, Replica, ReplicaId, Slot};
+use log::debug;
+use paxos::{Envelope, Persist, Replica, ReplicaId, Slot};
 
 use self::disk_space::DiskSpace;
-use self::founding::{Founding, FoundingStep};
+use self::founding::Founding;
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::losses::Losses;
@@ -51,7 +52,7 @@ use self::state_hashes::HashReports;
 use self::stopping::Stopping;
 use self::transfer::Transfers;
 pub use self::transfer::{TransferProgress, TransferStep};
-use crate::identity::{ClusterSettings, FoundingRecord, Identity};
+use crate::identity::{ClusterSettings, Identity};
 use crate::peers::PeerMessage;
 
 /// One client connection: unique in the life of the process.
@@ -110,8 +111,8 @@ pub struct Node {
     stamped: (u64, u64),
     applied_tick: u64,
     journal_bytes: u64,
-    disk_space: DiskSpace,
     datagrams: DatagramCounts,
+    disk_space: DiskSpace,
     /// Whether what is handed over survives this process.
     has_disk: bool,
     snapshots: Snapshots,
@@ -219,8 +220,8 @@ impl Node {
             handed_under: (None, paxos::Ballot::NONE),
             applied_tick: 0,
             journal_bytes: 0,
-            disk_space: DiskSpace::default(),
             datagrams: DatagramCounts::default(),
+            disk_space: DiskSpace::default(),
             has_disk: true,
             snapshots,
             transfers: Transfers::default(),
@@ -399,84 +400,6 @@ impl Node {
         match &self.phase {
             Phase::Running(replica) => Some(replica),
             Phase::Founding(_) | Phase::Unfit(_) => None,
-        }
-    }
-
-    fn become_unfit(&mut self, reason: String) {
-        error!("{} stays silent: {reason}", self.settings.replica);
-        self.phase = Phase::Unfit(reason);
-    }
-
-    fn become_running(
-        &mut self,
-        founding: &FoundingRecord,
-        configuration: Option<Configuration>,
-        log: Recovered,
-    ) {
-        let mut config = Config::new(
-            self.settings.replica,
-            self.identity.incarnation,
-            self.settings.birth,
-        );
-        config.window = u64::from(founding.settings.window);
-        let configuration =
-            configuration.unwrap_or_else(|| Configuration::founded(&founding.members));
-        info!(
-            "{} of cluster {:016x} starts with {} slots applied",
-            self.settings.replica,
-            founding.cluster,
-            log.chosen_watermark()
-        );
-        config.kept_bytes_max = self.kept_log_bytes_max.unwrap_or(config.kept_bytes_max);
-        self.phase = Phase::Running(Box::new(Replica::new(config, configuration, log)));
-        self.pass_on_space();
-    }
-
-    fn take_founding_step(&mut self, step: FoundingStep) {
-        match step {
-            FoundingStep::Wait => {}
-            FoundingStep::Join(record) if record.settings != self.settings.cluster => {
-                self.become_unfit(format!(
-                    "the cluster is bound to {:?}, and this replica was started with {:?}",
-                    record.settings, self.settings.cluster
-                ));
-            }
-            FoundingStep::Join(record) => self.write_founding(record),
-        }
-    }
-
-    /// The record is in force when it is durable; then it also goes round, if this replica made it.
-    fn write_founding(&mut self, record: FoundingRecord) {
-        let Phase::Founding(founding) = &mut self.phase else {
-            unreachable!("only a replica that is being founded joins");
-        };
-        founding.settle();
-        self.identity.founding = Some(record.clone());
-        self.out.identity = Some(self.identity.clone());
-        let me = self.settings.replica;
-        self.out
-            .send_when_durable
-            .push((me, PeerMessage::Founded { nonce: 0, record }));
-    }
-
-    /// The founding record of this replica is durable.
-    fn join_cluster(&mut self, message: PeerMessage) {
-        let PeerMessage::Founded { record, .. } = message else {
-            warn!(
-                "{} sent itself {message:?} before its founding",
-                self.settings.replica
-            );
-            return;
-        };
-        let own = (self.settings.replica, self.identity.incarnation);
-        let (cluster, members) = (record.cluster, record.members.len());
-        info!("this replica belongs to cluster {cluster:016x} of {members} members");
-        self.state = State::new(record.settings);
-        self.become_running(&record, None, Recovered::new());
-        if !record.members.contains(&own) {
-            self.become_learner(format!(
-                "cluster {cluster:016x} was founded with another life of it, whose memory is lost"
-            ));
         }
     }
 

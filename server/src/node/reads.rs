@@ -31,6 +31,9 @@ pub(crate) struct HeldReads {
     tickets: BTreeMap<u64, Vec<u64>>,
     /// Reads whose watermark is known and not applied yet.
     confirmed: BTreeMap<(Slot, u64), Vec<u64>>,
+    /// What a learner that failed had applied, while its successor has not. No read is answered from less: what came
+    /// before it on its connection may have been answered from that state.
+    answer_from: Option<Slot>,
 }
 
 impl HeldReads {
@@ -43,7 +46,23 @@ impl HeldReads {
             fresh: Vec::new(),
             tickets: BTreeMap::new(),
             confirmed: BTreeMap::new(),
+            answer_from: None,
         }
+    }
+
+    /// The learner failed when it had applied every slot below `applied`.
+    pub(crate) fn wait_for(&mut self, applied: Slot) {
+        self.answer_from = self.answer_from.max(Some(applied));
+    }
+
+    /// Whether reads may be answered from the state with every slot below `applied`.
+    pub(crate) fn may_answer(&self, applied: Slot) -> bool {
+        self.answer_from.is_none_or(|slot| applied >= slot)
+    }
+
+    /// Whether reads waited for a learner's successor and need not any more: once.
+    pub(crate) fn take_caught_up(&mut self, applied: Slot) -> bool {
+        self.answer_from.take_if(|slot| applied >= *slot).is_some()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -15,7 +15,8 @@ use super::member::{Member, MemberOutput, brings_commands};
 use crate::events::{Durable, Event, Work};
 use crate::mailbox::Inbox;
 use crate::peers::{LinkEvent, Links, PeerMessage};
-use crate::replica_thread::{LEADING_BACKLOG_BYTES_MAX, Promises, persist_bytes, trace};
+use crate::promises::{LEADING_BACKLOG_BYTES_MAX, Promises, persist_bytes};
+use crate::replica_thread::trace;
 use crate::ticker::Ticker;
 
 /// What the thread is given when it starts.

@@ -8,7 +8,7 @@ use kvpaxos_server::journal::{Disk, Journal, JournalError, Opened};
 use paxos::{Incarnation, Record, ReplicaId, Slot};
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
-use crate::journal::{OWNER, SHORT_SEGMENTS, append, create, open, record, reopen};
+use crate::journal_rig::{OWNER, SHORT_SEGMENTS, append, create, open, record, reopen};
 
 const RECORD_BYTES: usize = 3_000;
 

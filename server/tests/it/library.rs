@@ -83,12 +83,7 @@ fn done_max() {
         group.start(0, seq, "x");
         group.wait_all(seq);
     }
-    for peer in group.peers() {
-        peer.done(10);
-    }
-    wait_until("all is forgotten", || {
-        group.peers().all(|peer| peer.min() == 11)
-    });
+    group.be_done_everywhere(10);
     for (me, peer) in group.peers().enumerate() {
         group.start(me, 10, "again");
         assert_eq!(peer.max(), Some(10));
@@ -103,15 +98,7 @@ fn done_max() {
 #[test]
 fn many() {
     let group = Group::durable(3);
-    for seq in 0..50 {
-        for me in 0..3 {
-            group.start(me, seq, &format!("{seq} of {me}"));
-        }
-    }
-    for seq in 0..50 {
-        let value = group.wait_all(seq);
-        assert!(value.starts_with(&format!("{seq} of ")), "{seq} is {value}");
-    }
+    group.agree_on_all_of(0..50);
 }
 
 #[test]
@@ -136,12 +123,7 @@ fn a_restart_brings_everything_back() {
         group.start(0, seq, &format!("value {seq}"));
         group.wait_all(seq);
     }
-    for peer in group.peers() {
-        peer.done(4);
-    }
-    wait_until("five are forgotten", || {
-        group.peers().all(|peer| peer.min() == 5)
-    });
+    group.be_done_everywhere(4);
     // An instance after the forgetting, so that its journal entries follow it.
     group.start(1, 30, "value 30");
     group.wait_all(30);
@@ -179,9 +161,7 @@ fn what_is_forgotten_leaves_the_disk() {
     println!("a journal takes at most {most} bytes");
     // The first segment is shorter; one is being removed, one is closed and still needed, one is written, one is ready.
     assert!(most <= 4 * SEGMENT_BYTES, "{most} bytes");
-    wait_until("all is forgotten", || {
-        group.peers().all(|peer| peer.min() == COUNT)
-    });
+    group.be_done_everywhere(COUNT - 1);
     for me in 0..3 {
         group.stop_peer(me);
         group.start_peer(me);

@@ -64,27 +64,14 @@ fn many_forget() {
             .peers()
             .all(|peer| (0..COUNT).all(|seq| peer.status(seq) != Fate::Pending))
     });
-    for peer in group.peers() {
-        peer.done(COUNT - 1);
-    }
-    wait_until("all is forgotten", || {
-        group.peers().all(|peer| peer.min() == COUNT)
-    });
+    group.be_done_everywhere(COUNT - 1);
 }
 
 #[test]
 fn many_unreliable() {
     let group = Group::in_memory(3);
     group.network.set_unreliable(true);
-    for seq in 0..50 {
-        for me in 0..3 {
-            group.start(me, seq, &format!("{seq} of {me}"));
-        }
-    }
-    for seq in 0..50 {
-        let value = group.wait_all(seq);
-        assert!(value.starts_with(&format!("{seq} of ")), "{seq} is {value}");
-    }
+    group.agree_on_all_of(0..50);
 }
 
 #[test]

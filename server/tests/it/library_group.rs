@@ -106,6 +106,28 @@ impl Group {
         self.peer(me).start(seq, value.as_bytes()).unwrap();
     }
 
+    /// Every peer begins agreement on every one of these instances, each with a value of its own; in each case one of those
+    /// values must become known to all.
+    pub(crate) fn agree_on_all_of(&self, instances: std::ops::Range<u64>) {
+        for seq in instances.clone() {
+            for me in 0..self.peers.len() {
+                self.start(me, seq, &format!("{seq} of {me}"));
+            }
+        }
+        for seq in instances {
+            let value = self.wait_all(seq);
+            assert!(value.starts_with(&format!("{seq} of ")), "{seq} is {value}");
+        }
+    }
+
+    /// Every program is done with everything up to `seq`: waits until all know that it is forgotten.
+    pub(crate) fn be_done_everywhere(&self, seq: u64) {
+        self.peers().for_each(|peer| peer.done(seq));
+        wait_until(&format!("everything up to {seq} is forgotten"), || {
+            self.peers().all(|peer| peer.min() == seq + 1)
+        });
+    }
+
     /// How many peers know a decision; fails where two know different ones.
     pub(crate) fn decided(&self, seq: u64) -> usize {
         let mut known: Option<Arc<[u8]>> = None;

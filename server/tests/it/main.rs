@@ -43,6 +43,12 @@ mod identity;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod journal_crashes;
+#[cfg(test)]
+mod journal_damage;
+#[cfg(test)]
+mod journal_rig;
+#[cfg(test)]
 mod journal_thread;
 #[cfg(test)]
 mod journal_trim;
@@ -67,7 +73,11 @@ mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
 #[cfg(test)]
+mod peers_cases;
+#[cfg(test)]
 mod peers_codec;
+#[cfg(test)]
+mod peers_greeting;
 #[cfg(test)]
 mod peers_links;
 #[cfg(test)]

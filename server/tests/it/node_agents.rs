@@ -1,6 +1,6 @@
 //! When a learner may fail, and what is not done while it is away (SPEC D6, RULES R16).
 
-use common::SessionId;
+use common::{Change, Outcome, Request, SessionId, Write};
 use kvpaxos_server::identity::ClusterSettings;
 use kvpaxos_server::node::{Recovery, SnapshotStep, TransferStep};
 use kvpaxos_server::peers::PeerMessage;
@@ -8,6 +8,9 @@ use kvpaxos_server::snapshot_thread::SnapshotJob;
 use paxos::{Agent, ReplicaId, Slot};
 
 use crate::node::{Cluster, append, connection};
+
+/// How long a request waits before it is refused, in ticks.
+const NO_QUORUM_TICKS: u64 = 500;
 
 /// How long each write is.
 const WRITE_BYTES: usize = 500;
@@ -155,4 +158,59 @@ fn r16_a_snapshot_that_is_being_taken_ends_with_its_learner() {
         cluster.nodes[cluster.leader()].state_hash()
     );
     assert_eq!(cluster.stops, []);
+}
+
+fn put(tag: u64, session: SessionId, sequence: u64, after: u64) -> Request {
+    let write = Write {
+        session,
+        sequence,
+        floor: 1,
+        after,
+        change: Change::Put {
+            key: b"k".to_vec(),
+            value: b"v".to_vec(),
+        },
+    };
+    Request::Write { tag, write }
+}
+
+fn value_heard(cluster: &Cluster, tag: u64) -> Option<Vec<u8>> {
+    let answer = cluster.answers.iter().find(|answer| answer.tag == tag)?;
+    match &answer.outcome {
+        Outcome::Value { value, .. } => Some(value.clone()),
+        other => panic!("the read heard {other:?}"),
+    }
+}
+
+/// Its watermark was applied by the learner before, and it waited behind a write that is refused in the end.
+#[test]
+fn r16_a_read_that_waits_is_not_answered_from_less_than_the_failed_learner_had_applied() {
+    let (mut cluster, session) = cluster();
+    cluster.ask(put(2, session, 1, 0));
+    let follower = follower(&cluster);
+    // It follows a write that never comes, so it is refused when its time is up.
+    cluster.nodes[follower].client(connection(7), put(3, session, 3, 2));
+    for _ in 0..100 {
+        cluster.tick();
+    }
+    let read = Request::Get {
+        tag: 4,
+        key: b"k".to_vec(),
+    };
+    cluster.nodes[follower].client(connection(7), read);
+    cluster.pump();
+
+    assert!(cluster.nodes[follower].fail_agent(Agent::Learner));
+    for _ in 0..NO_QUORUM_TICKS - 50 {
+        cluster.tick();
+    }
+    let heard = |tag| cluster.answers.iter().any(|answer| answer.tag == tag);
+    assert!(heard(3), "the write was not given up");
+    assert_eq!(value_heard(&cluster, 4), None);
+
+    restore_learner(&mut cluster, follower);
+    for _ in 0..30 {
+        cluster.tick();
+    }
+    assert_eq!(value_heard(&cluster, 4), Some(b"v".to_vec()));
 }

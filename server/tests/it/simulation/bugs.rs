@@ -52,11 +52,18 @@ pub(super) enum Bug {
     ForgetBeforeDurable,
     /// A replica whose disk was lost goes on under its earlier incarnation (RULES R1).
     BlankVotes,
+    /// An acceptor's successor comes before the journal holds what was queued, and what its predecessor would have said
+    /// when it does is said then (RULES R16).
+    DeadAcceptorsOutboxSent,
+    /// The journal is read back before it holds what was queued (RULES R16).
+    SuccessorReadsEarly,
+    /// What was queued for the journal dies with the agent (RULES R16).
+    QueueDiesWithAgent,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 22] = [
+    pub(super) const ALL: [(Self, u64); 25] = [
         (Self::SentBeforeDurable, 22),
         (Self::BallotReused, 139),
         (Self::PromiseNotPersisted, 35),
@@ -79,6 +86,9 @@ impl Bug {
         (Self::PromiseBelowTrimPoint, 52),
         (Self::ForgetBeforeDurable, 38),
         (Self::BlankVotes, 34),
+        (Self::DeadAcceptorsOutboxSent, 85),
+        (Self::SuccessorReadsEarly, 4),
+        (Self::QueueDiesWithAgent, 8),
     ];
 
     /// Whether it shows only where sessions expire.
@@ -86,10 +96,20 @@ impl Bug {
         matches!(self, Self::LogTimeFromClock | Self::SessionExpiresEarly)
     }
 
+    /// Whether it shows only where agents fail.
+    pub(super) fn is_about_agents(self) -> bool {
+        matches!(
+            self,
+            Self::DeadAcceptorsOutboxSent | Self::SuccessorReadsEarly | Self::QueueDiesWithAgent
+        )
+    }
+
     /// What the error must say, where one rule is to find the bug and no other may.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::AppliesSomethingElse => "and a majority has",
+            Self::DeadAcceptorsOutboxSent => "has another state than others",
+            Self::SuccessorReadsEarly => "was durable",
             _ => "",
         }
     }

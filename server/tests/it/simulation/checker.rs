@@ -80,6 +80,18 @@ impl<'a> Search<'a> {
             if self.steps > STEPS_MAX {
                 return Err(format!("undecided after {STEPS_MAX} steps"));
             }
+            if candidate == 0
+                && let Some(read) = self.fitting_read(&value)
+            {
+                self.mark(read, true);
+                path.push(Step {
+                    operation: read,
+                    value_before: value.clone(),
+                    next_candidate: self.operations.len(),
+                });
+                self.note_progress(path.len(), &value);
+                continue;
+            }
             if let Some((operation, after)) = self.next_step(candidate, &value) {
                 self.mark(operation, true);
                 let fresh = self.seen.insert(self.configuration(&after));
@@ -113,16 +125,27 @@ impl<'a> Search<'a> {
         candidate: usize,
         value: &Option<Vec<u8>>,
     ) -> Option<(usize, Option<Vec<u8>>)> {
-        let horizon = self
+        self.next_operations(candidate)
+            .find_map(|place| Some((place, apply(&self.operations[place].kind, value)?)))
+    }
+
+    /// A read that may come now and fits. It changes nothing and is in nobody's way, so that no other order need be tried.
+    fn fitting_read(&self, value: &Option<Vec<u8>>) -> Option<usize> {
+        self.next_operations(0).find(
+            |&place| matches!(&self.operations[place].kind, Kind::Get { value: heard } if heard == value),
+        )
+    }
+
+    /// The operations at or after `candidate` that may come next, as far as time and their connections' order tell.
+    fn next_operations(&self, candidate: usize) -> impl Iterator<Item = usize> + '_ {
+        let returns = self
             .left()
-            .filter_map(|place| self.operations[place].returned)
-            .min()
-            .unwrap_or(u64::MAX);
+            .filter_map(|place| self.operations[place].returned);
+        let horizon = returns.min().unwrap_or(u64::MAX);
         (candidate..self.operations.len())
-            .take_while(|&place| self.operations[place].called <= horizon)
+            .take_while(move |&place| self.operations[place].called <= horizon)
             .filter(|&place| !self.done[place])
             .filter(|&place| self.before[place].is_none_or(|before| self.done[before]))
-            .find_map(|place| Some((place, apply(&self.operations[place].kind, value)?)))
     }
 
     fn left(&self) -> impl Iterator<Item = usize> + '_ {

@@ -34,6 +34,9 @@ pub(super) struct SimClient {
     /// The cluster keeps a session for so long, and this one was asked to be used or opened then at the earliest: when
     /// the last answered request of it was first sent.
     session_expiry_us: u64,
+    /// The longest that the cluster chose nothing. Log time goes on from what was applied last, in each replica for as
+    /// long as it was up, so two leaders may differ by so much.
+    pub(super) standstill_us: u64,
     session_used: u64,
     opening_since: u64,
     /// It opens another session when one was idle for half its expiry, as the library does.
@@ -94,6 +97,7 @@ impl SimClient {
             attempt_until: 0,
             session: None,
             opening: None,
+            standstill_us: 0,
             session_expiry_us: u64::from(faults.session_expiry_s) * 1_000 * MS,
             session_used: 0,
             opening_since: 0,
@@ -414,7 +418,7 @@ impl SimClient {
     /// asked for again (RULES R15).
     fn expire(&mut self, now: u64) -> Result<(), String> {
         let idle_us = now - self.session_used;
-        if 2 * idle_us < self.session_expiry_us {
+        if 2 * (idle_us + self.standstill_us) < self.session_expiry_us {
             return Err(format!(
                 "client {}: its session expired after {idle_us} us",
                 self.id

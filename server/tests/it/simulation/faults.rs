@@ -140,6 +140,15 @@ impl Links {
         }
     }
 
+    /// `listener` hears only `speaker`.
+    pub(super) fn listening_to(replicas: usize, listener: usize, speaker: usize) -> Self {
+        let mut links = Self::whole(replicas);
+        for (from, row) in links.cut.iter_mut().enumerate() {
+            row[listener] = from != listener && from != speaker;
+        }
+        links
+    }
+
     pub(super) fn carries(&self, from: usize, to: usize) -> bool {
         !self.cut[from][to]
     }

@@ -13,6 +13,7 @@ mod client;
 mod faults;
 pub(crate) mod history;
 mod planted;
+mod process;
 mod random;
 mod replica;
 mod report;

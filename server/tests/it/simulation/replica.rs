@@ -5,17 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kvpaxos_server::identity::{ClusterSettings, Identity};
-use kvpaxos_server::journal::{Disk, Journal, JournalSettings, Storage, StorageSettings};
-use kvpaxos_server::node::{
-    Node, NodeSettings, Recovery, SnapshotProgress, SnapshotStep, TransferProgress, TransferStep,
-};
-use kvpaxos_server::peers::PeerMessage;
+use kvpaxos_server::journal::{Disk, JournalSettings, Storage, StorageSettings};
+use kvpaxos_server::node::{Node, NodeSettings, Recovery};
 use kvpaxos_server::snapshot::{self, Loaded};
 use kvpaxos_server::snapshot_thread::SnapshotWork;
 use kvpaxos_server::ticker::Ticker;
 use paxos::{Ballot, Command, Persist, Record, ReplicaId, Slot};
 
 use super::bugs::Bug;
+use super::process::Process;
 use super::random::Random;
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
 
@@ -43,42 +41,6 @@ pub(super) struct SimReplica {
     rotten: Option<String>,
     /// The incarnation that the next start takes instead of drawing one, for the planted bugs.
     pub(super) revived: Option<u64>,
-}
-
-/// What dies with a crash.
-#[derive(Debug)]
-pub(super) struct Process {
-    pub(super) node: Node,
-    journal: Journal,
-    disk: Arc<dyn Disk>,
-    /// Handed to the journal and not yet taken up.
-    waiting: Vec<Work>,
-    /// What the sync under way covers.
-    syncing: Option<Vec<Work>>,
-    handed: u64,
-    durable: u64,
-    /// Messages that wait until the work of this number is durable.
-    outbox: VecDeque<(u64, Vec<(ReplicaId, PeerMessage)>)>,
-    pub(super) is_turn_due: bool,
-    pub(super) ticker: Ticker,
-    snapshots: SnapshotWork,
-    /// What the node wants done for a snapshot next.
-    snapshot_step: Option<SnapshotStep>,
-    /// What it wants done for snapshots that travel, in order.
-    transfers: VecDeque<TransferStep>,
-    received: Option<Slot>,
-    /// What the journal need not hold.
-    trim_below: Slot,
-    /// It was told to stop.
-    pub(super) is_stopping: bool,
-}
-
-/// One hand-over to the journal.
-#[derive(Debug)]
-struct Work {
-    number: u64,
-    identity: Option<Identity>,
-    persist: Option<Persist>,
 }
 
 /// What a start is told.
@@ -198,6 +160,7 @@ impl SimReplica {
             is_turn_due: false,
             ticker: Ticker::new(start.now),
             is_stopping: false,
+            away: None,
         });
         Ok(())
     }
@@ -240,6 +203,11 @@ impl SimReplica {
         identity.is_ok_and(|identity| identity.is_some_and(|identity| identity.founding.is_some()))
     }
 
+    /// The process of a replica that is known to be up.
+    pub(super) fn running(&mut self) -> &mut Process {
+        self.process.as_mut().expect("it is running")
+    }
+
     /// Ends the process. What it was writing may be there in part; with the power gone, what was not synced may be lost.
     pub(super) fn crash(&mut self, power: bool, random: &mut Random) {
         let Some(mut process) = self.process.take() else {
@@ -272,168 +240,6 @@ impl SimReplica {
     }
 }
 
-impl Process {
-    /// Hands work to the journal, and says whether a sync is to begin.
-    pub(super) fn hand(&mut self, identity: Option<Identity>, persist: Option<Persist>) {
-        if identity.is_some() || persist.is_some() {
-            self.handed += 1;
-            self.waiting.push(Work {
-                number: self.handed,
-                identity,
-                persist,
-            });
-        }
-    }
-
-    /// Whether all that was handed to the journal is durable.
-    pub(super) fn is_durable(&self) -> bool {
-        self.durable == self.handed
-    }
-
-    /// Keeps messages until all that was handed over is durable.
-    pub(super) fn keep(&mut self, messages: Vec<(ReplicaId, PeerMessage)>) {
-        if !messages.is_empty() {
-            self.outbox.push_back((self.handed, messages));
-        }
-    }
-
-    /// The messages that may leave.
-    pub(super) fn take_sendable(&mut self) -> Vec<(ReplicaId, PeerMessage)> {
-        let mut sendable = Vec::new();
-        while let Some((_, messages)) = self
-            .outbox
-            .pop_front_if(|(number, _)| *number <= self.durable)
-        {
-            sendable.extend(messages);
-        }
-        sendable
-    }
-
-    /// Takes up what waits, if no sync is under way; says whether one began.
-    pub(super) fn begin_sync(&mut self) -> bool {
-        if self.syncing.is_some() || self.waiting.is_empty() {
-            return false;
-        }
-        self.syncing = Some(std::mem::take(&mut self.waiting));
-        true
-    }
-
-    /// The sync under way ends.
-    pub(super) fn end_sync(&mut self, bug: Option<Bug>) -> Result<(), String> {
-        let works = self.syncing.take().expect("a sync ends after it began");
-        let last = works.last().expect("a sync covers something").number;
-        if bug == Some(Bug::SyncSkipped) {
-            self.durable = last;
-            return Ok(());
-        }
-        self.write(works)?;
-        self.durable = last;
-        if self.waiting.is_empty() {
-            self.journal.seal().map_err(|error| error.to_string())?;
-        }
-        let trimmed = self
-            .journal
-            .trim_below(self.trim_below)
-            .map_err(|error| error.to_string())?;
-        trimmed
-            .remove(&*self.disk)
-            .map_err(|error| error.to_string())?;
-        if let Some(order) = self.journal.order_spare() {
-            let made = order.make(&*self.disk);
-            self.journal
-                .take_spare(made)
-                .map_err(|error| error.to_string())?;
-        }
-        self.node.note_journal_bytes(self.journal.disk_bytes());
-        Ok(())
-    }
-
-    /// Takes up what is to be done for snapshots; says whether there is a step to be done.
-    pub(super) fn begin_snapshot_step(
-        &mut self,
-        step: Option<SnapshotStep>,
-        trim_below: Option<Slot>,
-    ) -> bool {
-        self.trim_below = trim_below.unwrap_or(self.trim_below);
-        let is_new = step.is_some();
-        assert!(
-            !is_new
-                || self.snapshot_step.is_none()
-                || matches!(step, Some(SnapshotStep::Begin { .. })),
-            "a step is handed out before the last was done"
-        );
-        self.snapshot_step = step.or_else(|| self.snapshot_step.take());
-        is_new
-    }
-
-    /// The step of a snapshot that waits is done; says whether it made one durable.
-    pub(super) fn end_snapshot_step(&mut self) -> Result<bool, String> {
-        let Some(progress) = self.write_snapshot()? else {
-            return Ok(false);
-        };
-        if let SnapshotProgress::Failed(why) = &progress {
-            return Err(format!("a snapshot failed: {why}"));
-        }
-        let is_durable = matches!(progress, SnapshotProgress::Durable(_));
-        self.node.snapshot_progress(progress);
-        Ok(is_durable)
-    }
-
-    /// Takes up what is to be done for snapshots that travel; says how many steps there are.
-    pub(super) fn begin_transfers(&mut self, steps: Vec<TransferStep>) -> usize {
-        let count = steps.len();
-        for step in &steps {
-            if let TransferStep::Finish { slot, .. } = step {
-                self.received = Some(*slot);
-            }
-        }
-        self.transfers.extend(steps);
-        count
-    }
-
-    /// The first of these steps is done, after whatever the same thread was given before; says whether a snapshot came.
-    pub(super) fn end_transfer(&mut self) -> Result<bool, String> {
-        self.end_snapshot_step()?;
-        let Some(step) = self.transfers.pop_front() else {
-            return Ok(false);
-        };
-        let Some(progress) = self.snapshots.transfer(step) else {
-            return Ok(false);
-        };
-        if let TransferProgress::Failed(why) = &progress {
-            return Err(format!("a transfer failed: {why}"));
-        }
-        let has_come = matches!(progress, TransferProgress::Received { .. });
-        self.node.transfer_progress(progress);
-        Ok(has_come)
-    }
-
-    fn write_snapshot(&mut self) -> Result<Option<SnapshotProgress>, String> {
-        let Some(step) = self.snapshot_step.take() else {
-            return Ok(None);
-        };
-        let progress = self.snapshots.take(step);
-        progress.map(Some).map_err(|error| error.to_string())
-    }
-
-    fn write(&mut self, works: Vec<Work>) -> Result<(), String> {
-        for work in works {
-            if let Some(identity) = work.identity {
-                identity
-                    .store(&*self.disk)
-                    .map_err(|error| error.to_string())?;
-            }
-            if let Some(persist) = work.persist {
-                self.journal
-                    .append(&persist)
-                    .map_err(|error| error.to_string())?;
-            }
-        }
-        self.journal.sync().map_err(|error| error.to_string())?;
-        Ok(())
-    }
-}
-
 /// Remembers what records say was accepted.
 pub(super) fn note_accepted(accepted: &mut BTreeMap<Slot, Command>, records: &[Record]) {
     for record in records {
@@ -443,6 +249,12 @@ pub(super) fn note_accepted(accepted: &mut BTreeMap<Slot, Command>, records: &[R
             }
         }
     }
+}
+
+/// The slot that a record is about.
+pub(super) fn slot_of(record: &Record) -> Slot {
+    let (Record::Accepted { slot, .. } | Record::Learned { slot, .. }) = record;
+    *slot
 }
 
 /// What the journal is told under [`Bug::PromiseNotPersisted`].

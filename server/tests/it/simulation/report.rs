@@ -14,6 +14,7 @@ pub(super) struct Report {
     pub(super) snapshots: u64,
     pub(super) transfers: u64,
     pub(super) wipes: u64,
+    pub(super) role_failures: u64,
     pub(super) simulated_us: u64,
     pub(super) trace_hash: u64,
 }
@@ -29,6 +30,7 @@ impl Report {
         self.snapshots += other.snapshots;
         self.transfers += other.transfers;
         self.wipes += other.wipes;
+        self.role_failures += other.role_failures;
         self.simulated_us += other.simulated_us;
     }
 }
@@ -37,7 +39,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} snapshots={} transfers={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} role_failures={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
@@ -45,6 +47,7 @@ impl fmt::Display for Report {
             self.partitions,
             self.pauses,
             self.wipes,
+            self.role_failures,
             self.snapshots,
             self.transfers,
             self.simulated_us as f64 / 3.6e9

@@ -22,8 +22,7 @@ impl World {
             0
         };
         for replica in 0..count {
-            self.replicas[replica].paused_until = self.replicas[replica].paused_until.min(self.now);
-            self.replicas[replica].deaf_until = self.replicas[replica].paused_until;
+            self.replicas[replica].deaf_until = self.now;
             if away > 0 && !blank.contains(&replica) && self.random.chance(600) {
                 away -= 1;
                 self.replicas[replica].crash(true, &mut self.random);

@@ -47,7 +47,7 @@ impl World {
     fn pause(&mut self, replica: usize) {
         let length = self.random.between(MS, self.random_pause_max());
         self.report.pauses += 1;
-        self.replicas[replica].paused_until = self.now + length;
+        self.stand_still(replica, length);
         let is_deaf = self.random.chance(500);
         self.trace(|| format!("r{replica} pauses for {length} us, deaf={is_deaf}"));
         if is_deaf {
@@ -66,6 +66,12 @@ impl World {
                 );
             }
         }
+    }
+
+    /// A pause within another does not end that one: what waits for its end stays in order.
+    pub(super) fn stand_still(&mut self, replica: usize, length: u64) {
+        let paused_until = &mut self.replicas[replica].paused_until;
+        *paused_until = (*paused_until).max(self.now + length);
     }
 
     fn random_pause_max(&self) -> u64 {

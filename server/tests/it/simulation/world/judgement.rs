@@ -20,7 +20,11 @@ impl World {
             return Ok(());
         };
         let (applied, hash) = (process.node.applied(), process.node.state_hash());
-        self.report.chosen = self.report.chosen.max(applied.0);
+        if applied.0 > self.report.chosen {
+            self.report.chosen = applied.0;
+            self.standstill_us = self.standstill_us.max(self.now - self.chosen_at);
+            self.chosen_at = self.now;
+        }
         (applied, hash).hash(&mut self.hasher);
         let known = *self.states.entry(applied).or_insert(hash);
         if known == hash {

@@ -1,10 +1,11 @@
 //! The simulated world: its clock, what happens when, and who is in it.
 //!
 //! Beside it: `network` and `requests` carry messages, `turns` drives the replicas, `lives` starts and ends them,
-//! `disturbances` and `wiping` do harm, `calm` ends the faults, and `judgement` says what must hold.
+//! `disturbances`, `wiping` and `failing` do harm, `calm` ends the faults, and `judgement` says what must hold.
 
 mod calm;
 mod disturbances;
+mod failing;
 mod judgement;
 mod lives;
 mod network;
@@ -23,6 +24,7 @@ use kvpaxos_server::peers::PeerMessage;
 use paxos::{ReplicaId, Slot};
 
 use self::calm::LIVENESS_US;
+use self::failing::Failing;
 use self::requests::Connection;
 use self::wiping::Wiping;
 use super::bugs::Bug;
@@ -61,7 +63,11 @@ pub(super) struct World {
     states: BTreeMap<Slot, u128>,
     /// The nonce of the last heartbeat that each replica sent, for the planted bugs.
     last_nonce: BTreeMap<ReplicaId, u64>,
+    /// When the log last grew, and the longest that it did not.
+    chosen_at: u64,
+    standstill_us: u64,
     wiping: Wiping,
+    failing: Failing,
     calm: bool,
     report: Report,
     hasher: DefaultHasher,
@@ -127,6 +133,13 @@ enum Event {
     Fault,
     /// A disk is lost.
     Wipe,
+    /// An agent fails.
+    Fail,
+    /// The successor of one that failed may be due.
+    Succeed {
+        replica: usize,
+        life: u64,
+    },
     Calm,
 }
 
@@ -180,7 +193,10 @@ impl World {
             stamp: 0,
             states: BTreeMap::new(),
             last_nonce: BTreeMap::new(),
+            chosen_at: 0,
+            standstill_us: 0,
             wiping: Wiping::draw(seed, count, bug),
+            failing: Failing::draw(seed, bug),
             calm: false,
             report: Report::default(),
             hasher: DefaultHasher::new(),
@@ -198,6 +214,7 @@ impl World {
         self.schedule(self.faults.interval_us, Event::Fault);
         self.schedule(self.faults.end_us, Event::Calm);
         self.schedule_wipe();
+        self.schedule_failure();
         let deadline = self.faults.end_us + LIVENESS_US;
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
@@ -277,6 +294,8 @@ impl World {
             }
             Event::Fault => self.draw_fault(),
             Event::Wipe => self.draw_wipe(),
+            Event::Fail => self.draw_failure()?,
+            Event::Succeed { replica, life } => self.succeed(replica, life),
             Event::Calm => self.become_calm()?,
         }
         Ok(())
@@ -289,6 +308,7 @@ impl World {
             | Event::Turn { replica, .. }
             | Event::Synced { replica, .. }
             | Event::Snapshot { replica, .. }
+            | Event::Succeed { replica, .. }
             | Event::Transfer { replica, .. } => *replica,
             Event::Peer { to, .. } => *to,
             Event::Request { replica, .. } => *replica,

@@ -86,11 +86,8 @@ impl World {
             return;
         }
         let (connection, request) = self.spoil_request(connection, request);
-        let process = self.replicas[replica]
-            .process
-            .as_mut()
-            .expect("it is running");
-        process.node.client(connection, request);
+        let node = &mut self.replicas[replica].running().node;
+        node.client(connection, request);
         self.want_turn(replica);
     }
 
@@ -119,6 +116,7 @@ impl World {
         }
         let client = usize::from(connection.worker);
         self.trace(|| format!("client {client} hears {} {answer}", connection.serial));
+        self.clients[client].standstill_us = self.standstill_us;
         self.clients[client].answered(connection.serial, answer, self.now, &mut self.stamp)
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use kvpaxos_server::node::NodeOutput;
+
 use super::{Event, World};
 use crate::simulation::bugs::{Bug, spoil_snapshot};
 use crate::simulation::faults::MS;
-use crate::simulation::replica::{note_accepted, without_promise};
+use crate::simulation::replica::{note_accepted, slot_of, without_promise};
 
 impl World {
     pub(super) fn tick(&mut self, replica: usize, life: u64) {
@@ -59,63 +61,59 @@ impl World {
 
     /// Handles the node's outputs until there are no more.
     pub(super) fn take_outputs(&mut self, replica: usize) -> Result<(), String> {
-        let life = self.replicas[replica].life;
-        loop {
-            let Some(process) = &mut self.replicas[replica].process else {
-                return Ok(());
-            };
+        while let Some(process) = &mut self.replicas[replica].process {
             process.is_turn_due = false;
             let output = process.node.take_output();
             if output.is_empty() {
                 return Ok(());
             }
-            if let Some(reason) = output.stop {
-                return Err(format!("r{replica} stops: {reason}"));
-            }
-            let mut persist = output.persist;
-            if let Some(persist) = &persist {
-                note_accepted(&mut self.replicas[replica].accepted, &persist.records);
-            }
-            if self.bug == Some(Bug::PromiseNotPersisted) {
-                persist = persist.map(without_promise);
-            }
-            let process = self.replicas[replica]
-                .process
-                .as_mut()
-                .expect("it is running");
-            process.hand(output.identity, persist);
-            let (step, trim_below) = spoil_snapshot(self.bug, output.snapshot, output.trim_below);
-            if process.begin_snapshot_step(step, trim_below) {
-                let delay = self.snapshot_random.between(50, 20 * MS);
-                self.schedule(delay, Event::Snapshot { replica, life });
-            }
-            let process = self.replicas[replica]
-                .process
-                .as_mut()
-                .expect("it is running");
-            for _ in 0..process.begin_transfers(output.transfers) {
-                let delay = self.snapshot_random.between(50, 20 * MS);
-                self.schedule(delay, Event::Transfer { replica, life });
-            }
-            let process = self.replicas[replica]
-                .process
-                .as_mut()
-                .expect("it is running");
-            let mut send = output.send;
-            if self.bug == Some(Bug::SentBeforeDurable) {
-                send.extend(output.send_when_durable);
-            } else {
-                process.keep(output.send_when_durable);
-            }
-            let sendable = process.take_sendable();
-            send.extend(sendable);
-            self.ambush(replica, &send);
-            self.send_all(replica, send);
-            for (connection, answer) in output.answers {
-                self.send_answer(connection, answer);
-            }
-            self.check_state(replica)?;
+            self.handle(replica, output)?;
         }
+        Ok(())
+    }
+
+    /// Handles one output of a replica that is running.
+    pub(super) fn handle(&mut self, replica: usize, output: NodeOutput) -> Result<(), String> {
+        let life = self.replicas[replica].life;
+        if let Some(reason) = output.stop {
+            return Err(format!("r{replica} stops: {reason}"));
+        }
+        let mut persist = output.persist;
+        let mut last_accepted = None;
+        if let Some(persist) = &persist {
+            note_accepted(&mut self.replicas[replica].accepted, &persist.records);
+            last_accepted = persist.records.last().map(slot_of);
+        }
+        if self.bug == Some(Bug::PromiseNotPersisted) {
+            persist = persist.map(without_promise);
+        }
+        let (step, trim_below) = spoil_snapshot(self.bug, output.snapshot, output.trim_below);
+        let mut send = output.send;
+        let process = self.replicas[replica].running();
+        process.hand(output.identity, persist);
+        let begins_snapshot_step = process.begin_snapshot_step(step, trim_below);
+        let transfers = process.begin_transfers(output.transfers);
+        if self.bug == Some(Bug::SentBeforeDurable) {
+            send.extend(output.send_when_durable);
+        } else {
+            process.keep(output.send_when_durable);
+        }
+        send.extend(process.take_sendable());
+        if begins_snapshot_step {
+            let delay = self.snapshot_random.between(50, 20 * MS);
+            self.schedule(delay, Event::Snapshot { replica, life });
+        }
+        for _ in 0..transfers {
+            let delay = self.snapshot_random.between(50, 20 * MS);
+            self.schedule(delay, Event::Transfer { replica, life });
+        }
+        self.ambush(replica, &send);
+        self.send_all(replica, send);
+        for (connection, answer) in output.answers {
+            self.send_answer(connection, answer);
+        }
+        self.check_state(replica)?;
+        last_accepted.map_or(Ok(()), |slot| self.ambush_acceptor(replica, slot))
     }
 
     fn begin_sync(&mut self, replica: usize) {
@@ -147,6 +145,7 @@ impl World {
             .map_err(|error| format!("r{replica}: {error}"))?;
         let sendable = process.take_sendable();
         self.send_all(replica, sendable);
+        self.await_successor(replica);
         self.want_turn(replica);
         self.begin_sync(replica);
         Ok(())
