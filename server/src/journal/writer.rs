@@ -67,7 +67,7 @@ pub struct Journal {
     spares_made: u64,
     /// A [`SpareOrder`] was given out and has not come back.
     is_spare_ordered: bool,
-    /// The length of the segment that the next opening is known to have room for; 0 if there is none.
+    /// The length of the segments that the next opening is known to have room for; 0 if none was asked for.
     pub(super) reserved_bytes: u64,
     has_failed: bool,
 }
@@ -354,6 +354,10 @@ impl Journal {
         let segment = self.or_fail(adopted)?;
         self.segments_bytes += segment.header.bytes;
         self.next = Some(segment);
+        if self.reserved_bytes > 0 {
+            // Before the segment is used, and whoever fills the disk finds it without. What fails is tried again.
+            let _ = self.reserve_for_opening();
+        }
         Ok(())
     }
 

@@ -69,6 +69,11 @@ impl Node {
         }
     }
 
+    /// How much the journal can still write.
+    pub(super) fn writable_bytes(&self) -> u64 {
+        self.disk_space.writable_bytes
+    }
+
     /// Whether this replica's own disk is nearly full.
     pub(super) fn is_short_of_space(&self) -> bool {
         self.disk_space.own < Space::Ample

@@ -8,17 +8,19 @@
 //! newest turns out to be damaged. In an idle replica both become snapshots of the same slot.
 //!
 //! # How much disk a replica takes
-//! With G, the growth that causes a snapshot (16 MiB, or twice the state if that is more): the log since the older snapshot
-//! is at most 2 G and what is written while two snapshots are; it begins and ends within segments, and the next segment is
-//! there beside it, so that three segments (of 16 MiB) are not full; the room for the next opening is that of a segment; and
-//! there are two snapshots and the room for the next, which is the one that is being written while one is, each at most a
-//! quarter more than the state was when room was last made, and as much again after the state has grown. A store of little data therefore takes less than 7 times 16 MiB, whatever is written to it.
+//! With G, the growth that causes a snapshot (16 MiB, on a small disk less, or twice the state if that is more): the log
+//! since the older snapshot is at most 2 G and what is written while two snapshots are; it begins and ends within segments,
+//! and the next segment is there beside it, so that three segments (of 16 MiB) are not full; the room for the next opening
+//! is that of a segment; and there are two snapshots and the room for the next, which is the one that is being written while
+//! one is, each at most a quarter more than the state was when room was last made, and as much again after the state has
+//! grown. A store of little data therefore takes less than 7 times 16 MiB, whatever is written to it.
 
 use log::{info, warn};
 use paxos::{Record, Replica, Slot};
 
 use super::image::{Piece, SnapshotHead};
 use super::{IDLE_TICKS, Node, Phase, TransferStep};
+use crate::journal::segment_bytes_max;
 
 /// What the driver is to do next for the snapshot that is being taken. It says how it went by
 /// [`Node::snapshot_progress`].
@@ -174,27 +176,22 @@ impl Snapshots {
             .collect();
     }
 
-    /// Whether one is to be taken of a state of so many bytes, at this slot. `is_idle`: nothing was applied for a while.
-    /// `is_short`: the disk is nearly full, and what is not trimmed soon cannot be.
+    /// Whether one is to be taken of a state of so many bytes, at this slot, for the reason that the journal has grown by
+    /// `growth_bytes_max`, or that nothing was applied for a while.
     fn is_due(
         &self,
         now: u64,
         applied: Slot,
         state_bytes: u64,
+        growth_bytes_max: u64,
         is_idle: bool,
-        is_short: bool,
     ) -> bool {
         if self.taking.is_some() || now < self.retry_tick {
             return false;
         }
         let since = self.kept.last().map(|newest| newest.1).unwrap_or_default();
         let grown_bytes = self.written.padded_bytes - since.padded_bytes;
-        let growth_bytes = if is_short {
-            SHORT_JOURNAL_BYTES_MIN.max(state_bytes / 2)
-        } else {
-            self.journal_bytes_min.max(2 * state_bytes)
-        };
-        if applied > self.newest() && grown_bytes >= growth_bytes {
+        if applied > self.newest() && grown_bytes >= growth_bytes_max {
             return true;
         }
         let trimmable = self.trimmable().map(|_| self.kept[0].1);
@@ -286,10 +283,10 @@ impl Node {
         let applied = self.state.applied();
         let state_bytes = self.state.image_bytes();
         self.reserve_for_snapshot(state_bytes);
-        let is_short = self.is_short_of_space();
-        let is_due = self
-            .snapshots
-            .is_due(self.now, applied, state_bytes, is_idle, is_short);
+        let growth_bytes_max = self.journal_growth_bytes_max(state_bytes);
+        let is_due =
+            self.snapshots
+                .is_due(self.now, applied, state_bytes, growth_bytes_max, is_idle);
         let older = self.snapshots.trimmable();
         let is_wanted = older.is_some_and(|older| self.transfers.sends(older));
         if is_due && !(is_wanted && self.holds_log()) {
@@ -305,6 +302,19 @@ impl Node {
             self.snapshots.reserved_bytes = bytes;
             self.out.transfers.push(TransferStep::Reserve { bytes });
         }
+    }
+
+    /// By how much the journal may grow before a snapshot is taken of a state of so many bytes. On a disk that is nearly full
+    /// what is not trimmed soon cannot be; on a small one the journal has to leave room for data.
+    fn journal_growth_bytes_max(&self, state_bytes: u64) -> u64 {
+        if self.is_short_of_space() {
+            return SHORT_JOURNAL_BYTES_MIN.max(state_bytes / 2);
+        }
+        let possible = segment_bytes_max(self.writable_bytes());
+        self.snapshots
+            .journal_bytes_min
+            .min(possible)
+            .max(2 * state_bytes)
     }
 
     fn holds_log(&self) -> bool {
