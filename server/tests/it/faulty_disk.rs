@@ -122,6 +122,11 @@ impl FaultyDisk {
         state.quota_bytes = Some(state.used_bytes() + bytes_left);
     }
 
+    /// Whether there is a bound.
+    pub(crate) fn has_quota(&self) -> bool {
+        self.state.lock().quota_bytes.is_some()
+    }
+
     /// What all files together take, in whole blocks.
     pub(crate) fn used_bytes(&self) -> u64 {
         self.state.lock().used_bytes()
