@@ -86,7 +86,7 @@ fn three_restarted_at_once_stop_the_service() {
     for id in ALL {
         cluster.wait("each to say that the cluster is lost", |cluster| {
             cluster.status(id).is_some_and(|status| {
-                status.remark.contains("r0, r1, r2 have lost their memory")
+                status.remark.contains("the memory of r0, r1, r2 is lost")
                     && status.remark.contains("this cluster never serves again")
                     && !status.serving
             })
@@ -94,7 +94,7 @@ fn three_restarted_at_once_stop_the_service() {
         cluster.wait("the log to say it", |cluster| {
             cluster
                 .log(id)
-                .contains("[ERROR] r0, r1, r2 have lost their memory")
+                .contains("[ERROR] the memory of r0, r1, r2 is lost")
         });
     }
     assert_nothing_succeeds(&cluster);
