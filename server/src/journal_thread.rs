@@ -61,15 +61,18 @@ impl JournalThread {
     /// # Errors
     /// The system has no thread left.
     pub fn start(
-        journal: Journal,
+        mut journal: Journal,
         disk: Arc<dyn Disk>,
         replica_thread: Mailbox<Event>,
         fatal: Fatal,
     ) -> io::Result<Self> {
         let (work, waiting) = crossbeam_channel::unbounded();
         let helper = Helper::start(Arc::clone(&disk), work.clone())?;
+        let mut room = RoomWatch::new(Arc::clone(&disk), replica_thread.clone());
+        // Opening used what was kept for it: before anybody takes the room that became free.
+        room.keep_reserve(&mut journal);
         let writer = Writer {
-            room: RoomWatch::new(Arc::clone(&disk), replica_thread.clone()),
+            room,
             journal,
             disk,
             waiting,

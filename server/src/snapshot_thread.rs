@@ -1,12 +1,14 @@
 //! The thread that writes snapshots, reads those that are sent, and receives others, apart from the journal's, so that they never queue before a sync.
 //!
-//! It does one step after the other and says when each is done; the replica thread hands out no piece before.
+//! It does one step after the other and says when each is done; the replica thread hands out no piece before. When there is
+//! nothing to do, it sees to it that the next snapshot finds room.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use paxos::Slot;
 
 use crate::events::Event;
@@ -76,7 +78,15 @@ fn run(
     replica_thread: &Mailbox<Event>,
     fatal: &Fatal,
 ) {
-    while let Ok(job) = waiting.recv() {
+    loop {
+        let job = match waiting.recv_timeout(RESERVE_INTERVAL) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                work.keep_reserve();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         match job {
             SnapshotJob::Take(step) => match work.take(step) {
                 Ok(progress) => replica_thread.send(Event::Snapshot(progress)),
@@ -101,18 +111,43 @@ pub struct SnapshotWork {
     kept: Vec<Kept>,
     writer: Option<Writer>,
     incoming: Option<Incoming>,
+    /// How long the next one may be, as was said since the last.
+    expected_bytes: u64,
+    /// It was said that there may be no room for the next.
+    is_reserve_missing: bool,
 }
 
 impl SnapshotWork {
-    /// `kept` are the snapshots in the directory, oldest first.
+    /// `kept` are the snapshots in the directory, oldest first. What an earlier process left half-made there is given up.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, kept: Vec<Kept>) -> Self {
-        Self {
+        if let Err(error) = snapshot::give_up_leftovers(&*disk, &kept) {
+            log::warn!("what an earlier process left of snapshots takes room: {error}");
+        }
+        let mut work = Self {
             disk,
             kept,
             writer: None,
             incoming: None,
+            expected_bytes: 0,
+            is_reserve_missing: false,
+        };
+        work.keep_reserve();
+        work
+    }
+
+    /// Sees to it that the next snapshot finds room, unless it is being made already.
+    fn keep_reserve(&mut self) {
+        if self.writer.is_some() || self.incoming.is_some() {
+            return;
         }
+        let kept = snapshot::keep_reserve(&*self.disk, &self.kept, self.expected_bytes);
+        if let Err(error) = &kept
+            && !self.is_reserve_missing
+        {
+            log::warn!("there may be no room for the next snapshot: {error}");
+        }
+        self.is_reserve_missing = kept.is_err();
     }
 
     /// Does a step of a transfer, and says how that went, if somebody waits for it. A disk that does not take what comes
@@ -132,6 +167,12 @@ impl SnapshotWork {
                 if let Some(incoming) = self.incoming.take() {
                     incoming.give_up();
                 }
+                self.keep_reserve();
+                return None;
+            }
+            TransferStep::Reserve { bytes } => {
+                self.expected_bytes = bytes;
+                self.keep_reserve();
                 return None;
             }
             TransferStep::DropKept => {
@@ -145,10 +186,9 @@ impl SnapshotWork {
             } => self.receive(slot, offset, &bytes),
             TransferStep::Finish { slot, cluster } => self.finish_receiving(slot, cluster),
         };
-        Some(done.unwrap_or_else(|error| {
-            self.incoming = None;
-            TransferProgress::Failed(error.to_string())
-        }))
+        let done = done.unwrap_or_else(|error| TransferProgress::Failed(error.to_string()));
+        self.keep_reserve();
+        Some(done)
     }
 
     /// A snapshot that cannot be read is none: the receiver will ask for another.
@@ -175,9 +215,16 @@ impl SnapshotWork {
             Some(incoming) => incoming,
             None => Incoming::open(Arc::clone(&self.disk), slot)?,
         };
-        let offset = incoming.take(offset, bytes)?;
-        self.incoming = Some(incoming);
-        Ok(TransferProgress::Taken { slot, offset })
+        match incoming.take(offset, bytes) {
+            Ok(offset) => {
+                self.incoming = Some(incoming);
+                Ok(TransferProgress::Taken { slot, offset })
+            }
+            Err(error) => {
+                incoming.give_up();
+                Err(error)
+            }
+        }
     }
 
     fn finish_receiving(
@@ -220,6 +267,7 @@ impl SnapshotWork {
                 if let Some(writer) = self.writer.take() {
                     writer.give_up();
                 }
+                self.keep_reserve();
                 Ok(SnapshotProgress::Failed(error.to_string()))
             }
         }
@@ -228,7 +276,9 @@ impl SnapshotWork {
     fn try_step(&mut self, step: SnapshotStep) -> Result<SnapshotProgress, SnapshotError> {
         match step {
             SnapshotStep::Begin { head, state_hash } => {
-                self.writer = None;
+                if let Some(writer) = self.writer.take() {
+                    writer.give_up();
+                }
                 let disk = Arc::clone(&self.disk);
                 self.writer = Some(Writer::begin(disk, *head, state_hash)?);
             }
@@ -240,6 +290,8 @@ impl SnapshotWork {
             SnapshotStep::Finish => {
                 if let Some(writer) = self.writer.take() {
                     writer.finish(&mut self.kept)?;
+                    self.expected_bytes = 0;
+                    self.keep_reserve();
                 }
                 let kept: Vec<Slot> = self.kept.iter().map(|kept| kept.slot).collect();
                 return Ok(SnapshotProgress::Durable(kept));
@@ -248,6 +300,9 @@ impl SnapshotWork {
         Ok(SnapshotProgress::Written)
     }
 }
+
+/// How often room for the next snapshot is sought that was not there, while there is nothing to do.
+const RESERVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is sent at once: long enough that a disk and a network are kept busy, short enough that a heartbeat that comes
 /// behind it leaves within a millisecond or so.

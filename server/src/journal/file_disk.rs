@@ -200,7 +200,14 @@ impl Disk for FileDisk {
     fn reserve(&self, name: &str, bytes: u64) -> io::Result<()> {
         let file = self.open_or_create(name, 0)?;
         let length = file.metadata()?.len();
-        allocate(&file, length, bytes).inspect_err(|_| {
+        let has_room = bytes.saturating_sub(length) <= self.free_bytes()?;
+        let allocated = if has_room {
+            allocate(&file, length, bytes)
+        } else {
+            // To try would take from others all that there is, for a moment.
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        allocated.inspect_err(|_| {
             if length == 0 {
                 let _ = fs::remove_file(self.path.join(name));
             }

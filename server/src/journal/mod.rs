@@ -63,9 +63,10 @@ pub use disk::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES, is_disk_f
 pub use error::{Damage, DiskAction, JournalError};
 pub use file_disk::{FileDisk, FileDiskError};
 pub use open::{Opened, Replay, TornTail};
+pub use room::segment_bytes_max;
 pub use segment::{Owner, Spare};
 pub use trim::TrimmedSegments;
-pub use writer::{Journal, JournalSettings, SEGMENT_BYTES_MAX, SpareOrder};
+pub use writer::{Journal, JournalSettings, SpareOrder};
 
 /// The number of a batch: 1 for the first of a journal, then without gaps, also over restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

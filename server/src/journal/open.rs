@@ -406,16 +406,21 @@ impl Rewriting {
         Ok((segment, end))
     }
 
-    /// A file of zeros of so many bytes; on a full disk, of as many as are needed.
+    /// A file of zeros of so many bytes; on a full disk, of as many as there is room for, if these are as many as needed.
     fn spare(&mut self, bytes: u64, bytes_needed: u64) -> Result<Spare, JournalError> {
         self.spares_made += 1;
         let name = spare_name(self.spares_made);
+        let mut room_bytes = self.disk.free_bytes().unwrap_or(u64::MAX);
         if let Some(reserve) = self.reserve.take() {
+            let reserved_bytes = self.disk.length(&reserve).unwrap_or(0);
+            room_bytes = room_bytes.saturating_add(reserved_bytes);
             self.disk
                 .rename(&reserve, &name)
                 .map_err(|source| JournalError::disk(DiskAction::Rename, &reserve, source))?;
         }
-        match Spare::make_in_place(&*self.disk, name.clone(), bytes) {
+        let block_bytes = BLOCK_BYTES as u64;
+        let possible = (room_bytes / block_bytes * block_bytes).max(bytes_needed);
+        match Spare::make_in_place(&*self.disk, name.clone(), bytes.min(possible)) {
             Err(JournalError::DiskFull { .. }) => {
                 Spare::make_in_place(&*self.disk, name, bytes_needed)
             }

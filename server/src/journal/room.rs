@@ -10,7 +10,7 @@ use std::io;
 use super::disk::{BLOCK_BYTES, Disk, SECTOR_BYTES};
 use super::error::{DiskAction, JournalError};
 use super::segment::{FIRST_PLACE, OpenSegment};
-use super::writer::{Journal, MARKER_SECTORS};
+use super::writer::{Journal, MARKER_SECTORS, SEGMENT_BYTES_MAX};
 
 /// The name of the file that is kept for the next opening.
 const RESERVE_NAME: &str = "spare-reserve.tmp";
@@ -65,7 +65,9 @@ impl Journal {
     /// # Errors
     /// There is no room now, or the file system cannot promise any. Nothing rests on it.
     pub fn reserve_for_opening(&mut self) -> io::Result<()> {
-        let bytes = self.segment.header.bytes;
+        // For the next one too, before it is the present one: then there may be no room.
+        let next_bytes = self.next.as_ref().map_or(0, |next| next.header.bytes);
+        let bytes = self.segment.header.bytes.max(next_bytes);
         if self.reserved_bytes == bytes {
             return Ok(());
         }
@@ -79,7 +81,13 @@ impl Journal {
 /// How long a segment is made that would be `wanted` bytes long on a disk with room enough.
 pub(super) fn segment_bytes(disk: &dyn Disk, wanted: u64) -> u64 {
     // Who cannot tell what is free learns it when the segment is made.
-    let free = disk.free_bytes().unwrap_or(u64::MAX);
-    let share = free / FREE_SHARE / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
-    wanted.min(share.max(SEGMENT_BYTES_SMALL))
+    let free_bytes = disk.free_bytes().unwrap_or(u64::MAX);
+    wanted.min(segment_bytes_max(free_bytes))
+}
+
+/// How long a segment is made at the most where so many bytes are free, unless a single batch needs it.
+#[must_use]
+pub fn segment_bytes_max(free_bytes: u64) -> u64 {
+    let share = free_bytes / FREE_SHARE / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+    share.clamp(SEGMENT_BYTES_SMALL, SEGMENT_BYTES_MAX)
 }

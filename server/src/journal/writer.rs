@@ -257,11 +257,11 @@ impl Journal {
     }
 
     /// Asks for a file to be made from which the next segment will be: to be made by another thread, so that no append
-    /// waits for it, and given to [`Journal::take_spare`]. `None` while none is needed. A journal whose spare does not
+    /// waits for it, and given to [`Journal::take_spare`]. `None` while there is one: it is made long before it is needed,
+    /// because what is preallocated is what can be written when the disk is full (RULES R18). A journal whose spare does not
     /// come in time makes the segment itself.
     pub fn order_spare(&mut self) -> Option<SpareOrder> {
-        let is_early = u64::from(self.end.place) < u64::from(self.segment.header.sectors()) / 4;
-        if self.has_failed || self.next.is_some() || self.is_spare_ordered || is_early {
+        if self.has_failed || self.next.is_some() || self.is_spare_ordered {
             return None;
         }
         self.is_spare_ordered = true;
@@ -460,7 +460,7 @@ impl Salts {
 }
 
 /// The longest segments, in bytes. Whole segments are trimmed, so longer ones would keep more than they need.
-pub const SEGMENT_BYTES_MAX: u64 = 16 << 20;
+pub(super) const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 
 /// What is kept free behind a batch: a block for a seal that trims, and one for the end marker.
 pub(super) const MARKER_SECTORS: u32 = 2 * BLOCK_SECTORS;

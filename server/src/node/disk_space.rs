@@ -11,7 +11,7 @@ use paxos::{Replica, Space};
 
 use super::batch::{self, Item};
 use super::{Node, Phase};
-use crate::journal::SEGMENT_BYTES_MAX;
+use crate::journal::segment_bytes_max;
 
 /// What this replica knows of its own disk, and what it last told people.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Node {
     /// does not fit.
     pub fn note_room(&mut self, writable_bytes: u64, is_stalled: bool) {
         let before = self.disk_space.own;
-        let reserve_bytes = reserve_bytes(self.settings.cluster.value_bytes_max);
+        let reserve_bytes = reserve_bytes(self.settings.cluster.value_bytes_max, writable_bytes);
         let own = if is_stalled {
             Space::Spent
         } else {
@@ -187,16 +187,17 @@ fn space_of(writable_bytes: u64, before: Space, reserve_bytes: u64) -> Space {
 }
 
 /// What is kept for what is in flight when the last PUT is proposed, with what is proposed before all have heard of it,
-/// and for two segments, because the journal takes space by segments. The next snapshot has a file of its own already.
-fn reserve_bytes(value_bytes_max: u32) -> u64 {
-    IN_FLIGHT_BYTES + u64::from(value_bytes_max) + 2 * SEGMENT_BYTES_MAX
+/// and for two segments, because the journal takes space by segments, which are shorter on a small disk. The next snapshot
+/// has a file of its own already.
+fn reserve_bytes(value_bytes_max: u32, writable_bytes: u64) -> u64 {
+    IN_FLIGHT_BYTES + u64::from(value_bytes_max) + 2 * segment_bytes_max(writable_bytes)
 }
 
 /// The window in bytes, and as much again for what is proposed within one heartbeat.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
-/// What DELETE leaves: no-ops of new leaders for some ten windows, in blocks of 4 KiB each, rejoins and log time.
-const REST_BYTES: u64 = 4 << 20;
+/// What DELETE leaves: the no-ops of eight new leaders, a window each in blocks of 4 KiB, rejoins and log time.
+const REST_BYTES: u64 = 2 << 20;
 
 const MARGIN_BYTES: u64 = 1 << 20;
 
@@ -206,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_disk_at_the_edge_does_not_go_back_and_forth() {
-        let reserve = reserve_bytes(8 << 20);
+        let reserve = reserve_bytes(8 << 20, 1 << 40);
+        assert_eq!(reserve, 56 << 20);
         assert_eq!(space_of(reserve, Space::Ample, reserve), Space::Ample);
         assert_eq!(space_of(reserve - 1, Space::Ample, reserve), Space::Reserve);
         assert_eq!(space_of(reserve, Space::Reserve, reserve), Space::Reserve);
@@ -214,6 +216,18 @@ mod tests {
         assert_eq!(space_of(more, Space::Reserve, reserve), Space::Ample);
         assert_eq!(space_of(REST_BYTES, Space::Spent, reserve), Space::Spent);
         assert_eq!(space_of(0, Space::Ample, reserve), Space::Spent);
+    }
+
+    #[test]
+    fn a_small_disk_keeps_less_in_reserve() {
+        let space = |mib: u64| {
+            let writable_bytes = mib << 20;
+            let reserve = reserve_bytes(8 << 20, writable_bytes);
+            space_of(writable_bytes, Space::Ample, reserve)
+        };
+        assert_eq!(space(90), Space::Ample);
+        assert_eq!(space(33), Space::Ample);
+        assert_eq!(space(31), Space::Reserve);
     }
 
     #[test]

@@ -10,14 +10,15 @@
 //! # How much disk a replica takes
 //! With G, the growth that causes a snapshot (16 MiB, or twice the state if that is more): the log since the older snapshot
 //! is at most 2 G and what is written while two snapshots are; it begins and ends within segments, and the next segment is
-//! there beside it, so that three segments (of 16 MiB) are not full; and there are two snapshots and the one that is being
-//! written. A store of little data therefore takes less than 6 times 16 MiB, whatever is written to it.
+//! there beside it, so that three segments (of 16 MiB) are not full; the room for the next opening is that of a segment; and
+//! there are two snapshots and the room for the next, which is the one that is being written while one is, each at most a
+//! quarter more than the state was when room was last made, and as much again after the state has grown. A store of little data therefore takes less than 7 times 16 MiB, whatever is written to it.
 
 use log::{info, warn};
 use paxos::{Record, Replica, Slot};
 
 use super::image::{Piece, SnapshotHead};
-use super::{IDLE_TICKS, Node, Phase};
+use super::{IDLE_TICKS, Node, Phase, TransferStep};
 
 /// What the driver is to do next for the snapshot that is being taken. It says how it went by
 /// [`Node::snapshot_progress`].
@@ -55,6 +56,8 @@ pub(super) struct Snapshots {
     kept: Vec<(Slot, Written)>,
     written: Written,
     taking: Option<Taking>,
+    /// How long a snapshot there was asked to be room for, since the last one.
+    reserved_bytes: u64,
     /// After a failure the next is taken no earlier than at this tick.
     retry_tick: u64,
     journal_bytes_min: u64,
@@ -90,6 +93,7 @@ impl Snapshots {
             kept: Vec::new(),
             written: Written::default(),
             taking: None,
+            reserved_bytes: 0,
             retry_tick: 0,
             journal_bytes_min: JOURNAL_BYTES_MIN,
         }
@@ -241,6 +245,7 @@ impl Node {
             }
             SnapshotProgress::Durable(kept) => {
                 self.state.end_snapshot();
+                self.snapshots.reserved_bytes = 0;
                 self.snapshots.note_kept(&kept);
                 info!(
                     "a snapshot of slot {} is complete, of {} keys",
@@ -280,6 +285,7 @@ impl Node {
         let is_idle = self.now >= self.applied_tick + IDLE_TICKS;
         let applied = self.state.applied();
         let state_bytes = self.state.image_bytes();
+        self.reserve_for_snapshot(state_bytes);
         let is_short = self.is_short_of_space();
         let is_due = self
             .snapshots
@@ -288,6 +294,16 @@ impl Node {
         let is_wanted = older.is_some_and(|older| self.transfers.sends(older));
         if is_due && !(is_wanted && self.holds_log()) {
             self.begin_taking();
+        }
+    }
+
+    /// Sees to it that a state of so many bytes finds room when it is taken. There is always some more, so that it is asked
+    /// for seldom.
+    fn reserve_for_snapshot(&mut self, state_bytes: u64) {
+        if state_bytes > self.snapshots.reserved_bytes {
+            let bytes = state_bytes + state_bytes / 4 + RESERVE_BYTES_MIN;
+            self.snapshots.reserved_bytes = bytes;
+            self.out.transfers.push(TransferStep::Reserve { bytes });
         }
     }
 
@@ -375,6 +391,9 @@ fn record_bytes(record: &Record) -> u64 {
 /// The journal may grow by so much, or by twice the state if that is more, before a snapshot is taken. Two times this is
 /// replayed in a fraction of a second, and a snapshot costs at most half of what the journal costs anyway.
 const JOURNAL_BYTES_MIN: u64 = 16 << 20;
+
+/// What is reserved for the next snapshot beyond a quarter more than the state: one that is nearly empty grows by more.
+const RESERVE_BYTES_MIN: u64 = 64 << 10;
 
 /// On a disk that is nearly full the journal is trimmed as soon as that can free a segment or so.
 const SHORT_JOURNAL_BYTES_MIN: u64 = 1 << 20;

@@ -5,13 +5,14 @@
 //! received-00000000000000000123.snap     from another replica: the log between older ones and it is not here
 //! snapshot.tmp                           being written
 //! incoming-00000000000000000123.tmp      being received
+//! snapshot-0.reserve, snapshot-1.reserve room for the next two, written or received; what is in it is arbitrary
 //! ```
 
 use std::io;
 
 use paxos::Slot;
 
-use super::SnapshotError;
+use super::{SnapshotError, reserve};
 use crate::journal::Disk;
 
 /// A snapshot that is durable.
@@ -53,6 +54,22 @@ pub fn read_piece(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(SnapshotError::disk("read", name)(error)),
     }
+}
+
+/// Gives up what an earlier process was writing, `kept` being the snapshots. What it was receiving stays, if it is newer
+/// than these, since the transfer may go on.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn give_up_leftovers(disk: &dyn Disk, kept: &[Kept]) -> Result<(), SnapshotError> {
+    for name in list(disk)? {
+        let slot = incoming_slot_of(&name);
+        let is_old = slot.is_some_and(|slot| kept.last().is_some_and(|kept| slot <= kept.slot));
+        if is_old || name == TEMPORARY_NAME {
+            reserve::give_up(disk, &name);
+        }
+    }
+    Ok(())
 }
 
 /// All snapshots, oldest first.
@@ -177,7 +194,7 @@ pub(super) fn slot_of(name: &str) -> Option<Slot> {
 
 const RECEIVED: &str = "received-";
 
-/// How a snapshot is called while it is written. There is one at a time, and what an earlier process left is overwritten.
+/// How a snapshot is called while it is written. There is one at a time, and what an earlier one left is overwritten.
 pub(super) const TEMPORARY_NAME: &str = "snapshot.tmp";
 
 pub(super) fn incoming_name(slot: Slot) -> String {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use paxos::Slot;
 
-use super::SnapshotError;
 use super::files::{self, Kept, incoming_name, incoming_slot_of};
 use super::reader::{Restored, restore, verified_prefix};
+use super::{SnapshotError, reserve};
 use crate::journal::{Disk, GrowingFile};
 
 /// A snapshot on its way to this replica.
@@ -26,7 +26,7 @@ pub struct Incoming {
 
 impl Incoming {
     /// Begins to receive the snapshot of `slot`, or goes on where an earlier process was interrupted. What was received
-    /// of other slots is removed.
+    /// of other slots is given up.
     ///
     /// # Errors
     /// [`SnapshotError::Disk`].
@@ -36,15 +36,11 @@ impl Incoming {
         for other in files::list(&*disk)? {
             match incoming_slot_of(&other) {
                 Some(found) if found == slot => bytes = verified_prefix(&*disk, &name)?,
-                Some(_) => disk
-                    .remove(&other)
-                    .map_err(SnapshotError::disk("remove", &other))?,
+                Some(_) => reserve::give_up(&*disk, &other),
                 None => {}
             }
         }
-        let file = disk
-            .open_growing(&name, bytes)
-            .map_err(SnapshotError::disk("create", &name))?;
+        let file = reserve::open(&*disk, &name, bytes)?;
         Ok(Self {
             disk,
             slot,
@@ -84,20 +80,31 @@ impl Incoming {
         Ok(self.bytes)
     }
 
-    /// Gives the transfer up, and its space back.
+    /// Gives the transfer up.
     pub fn give_up(self) {
-        // What cannot be removed is removed by the next transfer.
-        let _ = self.disk.remove(&self.name);
+        reserve::give_up(&*self.disk, &self.name);
     }
 
     /// Everything has arrived: verifies it, gives it its name, and removes all others, because the log between them and it
     /// is not here; `kept` is then this one alone. The snapshot is durable when this returns, and its state is handed back.
     ///
     /// # Errors
-    /// [`SnapshotError::Damaged`]: it is no whole snapshot of this slot and cluster, and was removed: to be asked for
+    /// [`SnapshotError::Damaged`]: it is no whole snapshot of this slot and cluster, and was given up: to be asked for
     /// from the beginning. [`SnapshotError::NewerVersion`] likewise. [`SnapshotError::Disk`]: it does not count, or not
     /// for certain.
     pub fn finish(mut self, cluster: u64, kept: &mut Vec<Kept>) -> Result<Restored, SnapshotError> {
+        let finished = self.verify_and_keep(cluster, kept);
+        if finished.is_err() {
+            self.give_up();
+        }
+        finished
+    }
+
+    fn verify_and_keep(
+        &mut self,
+        cluster: u64,
+        kept: &mut Vec<Kept>,
+    ) -> Result<Restored, SnapshotError> {
         self.file
             .finish()
             .map_err(SnapshotError::disk("sync", &self.name))?;
@@ -106,18 +113,8 @@ impl Incoming {
             bytes: self.bytes,
             name: self.name.clone(),
         };
-        match restore(&*self.disk, &received, cluster) {
-            Ok(restored) => {
-                files::keep_received(&*self.disk, &self.name, self.slot, kept)?;
-                Ok(restored)
-            }
-            Err(error @ SnapshotError::Disk { .. }) => Err(error),
-            Err(error) => {
-                self.disk
-                    .remove(&self.name)
-                    .map_err(SnapshotError::disk("remove", &self.name))?;
-                Err(error)
-            }
-        }
+        let restored = restore(&*self.disk, &received, cluster)?;
+        files::keep_received(&*self.disk, &self.name, self.slot, kept)?;
+        Ok(restored)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::SnapshotError;
 use super::files::{self, Kept, TEMPORARY_NAME};
 use super::format::{Chunks, encode_head};
+use super::{SnapshotError, reserve};
 use crate::journal::{Disk, GrowingFile};
 use crate::node::image::{Parts, Tally};
 use crate::node::{Piece, SnapshotHead};
@@ -35,9 +35,7 @@ impl Writer {
         head: SnapshotHead,
         state_hash: u128,
     ) -> Result<Self, SnapshotError> {
-        let file = disk
-            .open_growing(TEMPORARY_NAME, 0)
-            .map_err(SnapshotError::disk("create", TEMPORARY_NAME))?;
+        let file = reserve::open(&*disk, TEMPORARY_NAME, 0)?;
         let encoded = encode_head(&head);
         let mut writer = Self {
             disk,
@@ -48,8 +46,13 @@ impl Writer {
             tally: Tally::default(),
             unsynced_bytes: 0,
         };
-        writer.append(&encoded)?;
-        Ok(writer)
+        match writer.append(&encoded) {
+            Ok(()) => Ok(writer),
+            Err(error) => {
+                writer.give_up();
+                Err(error)
+            }
+        }
     }
 
     /// Adds the next piece.
@@ -73,9 +76,18 @@ impl Writer {
     /// is what is kept, oldest first.
     ///
     /// # Errors
-    /// [`SnapshotError::OtherHash`]: the process must stop. [`SnapshotError::Disk`]: the snapshot does not count, or not
-    /// for certain.
-    pub fn finish(mut self, kept: &mut Vec<Kept>) -> Result<(), SnapshotError> {
+    /// [`SnapshotError::OtherHash`]: the process must stop. [`SnapshotError::Disk`]: the snapshot was given up, or does
+    /// not count for certain.
+    pub fn finish(self, kept: &mut Vec<Kept>) -> Result<(), SnapshotError> {
+        let disk = Arc::clone(&self.disk);
+        let finished = self.end_and_keep(kept);
+        if finished.is_err() {
+            reserve::give_up(&*disk, TEMPORARY_NAME);
+        }
+        finished
+    }
+
+    fn end_and_keep(mut self, kept: &mut Vec<Kept>) -> Result<(), SnapshotError> {
         let found = self.tally.hash(&self.head);
         if found != self.state_hash || !self.tally.is_complete(&self.head) {
             return Err(SnapshotError::OtherHash {
@@ -95,10 +107,9 @@ impl Writer {
         files::keep_own(&*self.disk, TEMPORARY_NAME, self.head.slot, kept)
     }
 
-    /// Gives the snapshot up, and its space back.
+    /// Gives the snapshot up.
     pub fn give_up(self) {
-        // What cannot be removed is overwritten by the next.
-        let _ = self.disk.remove(TEMPORARY_NAME);
+        reserve::give_up(&*self.disk, TEMPORARY_NAME);
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {

@@ -4,12 +4,18 @@
 //! It is a [`Disk`] like the real one, so that journal and identity run on it unchanged. A [`FaultyDisk`] is one
 //! machine's disk: [`FaultyDisk::crash`] takes the machine down, and what the process before still holds of it is dead.
 
+mod content;
+mod handles;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use kvpaxos_server::journal::{BLOCK_BYTES, Disk, DiskFile, GrowingFile, SECTOR_BYTES};
+use kvpaxos_server::journal::{Disk, DiskFile, GrowingFile};
 use parking_lot::Mutex;
+
+use self::content::{FileState, in_blocks, survives};
+use self::handles::{FaultyFile, FaultyGrowingFile};
 
 /// Random numbers that are the same for the same seed, everywhere and for ever (splitmix64).
 #[derive(Clone, Debug)]
@@ -75,20 +81,6 @@ struct State {
 }
 
 type FileId = u64;
-
-#[derive(Clone, Debug, Default)]
-struct FileState {
-    /// As the process sees it.
-    content: Vec<u8>,
-    /// Sectors as they were at the last sync, for those that were written since.
-    before: BTreeMap<usize, Vec<u8>>,
-    /// The length is not durable: after a crash the file may be empty.
-    is_new: bool,
-    /// The shortest that a file which grew may be after a crash: its length at the last sync, or what a cut left of it.
-    grown_from: Option<usize>,
-    /// Reading fails.
-    is_unreadable: bool,
-}
 
 #[derive(Clone, Debug)]
 enum NameChange {
@@ -228,14 +220,6 @@ impl FaultyDisk {
     }
 }
 
-fn survives(fate: u64, rng: &mut Rng) -> bool {
-    match fate {
-        0 => true,
-        1 => false,
-        _ => rng.chance(2),
-    }
-}
-
 fn apply(names: &mut BTreeMap<String, FileId>, change: NameChange) {
     match change {
         NameChange::Give(name, file) => {
@@ -252,62 +236,6 @@ fn apply(names: &mut BTreeMap<String, FileId>, change: NameChange) {
                 names.remove(&name);
             }
         }
-    }
-}
-
-impl FileState {
-    /// Takes a write into account that is not yet durable.
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        for place in offset / SECTOR_BYTES..(offset + bytes.len()).div_ceil(SECTOR_BYTES) {
-            let from = place * SECTOR_BYTES;
-            let to = (from + SECTOR_BYTES).min(self.content.len());
-            let before = &self.content[from..to];
-            self.before.entry(place).or_insert_with(|| before.to_vec());
-        }
-        self.content[offset..offset + bytes.len()].copy_from_slice(bytes);
-    }
-
-    /// Writes where there may be nothing yet.
-    fn grow(&mut self, offset: usize, bytes: &[u8]) {
-        let length = self.content.len();
-        let end = offset + bytes.len();
-        if end > length {
-            self.grown_from.get_or_insert(length);
-            self.content.resize(end, 0);
-        }
-        self.write(offset, bytes);
-    }
-
-    fn cut(&mut self, length: usize) {
-        self.content.truncate(length);
-        self.before
-            .retain(|place, _| (place + 1) * SECTOR_BYTES <= length);
-        self.grown_from = self.grown_from.map(|grown_from| grown_from.min(length));
-    }
-
-    fn sync(&mut self) {
-        self.before.clear();
-        self.is_new = false;
-        self.grown_from = None;
-    }
-
-    fn lose(&mut self, rng: &mut Rng) {
-        let fate = rng.below(4);
-        for (place, before) in std::mem::take(&mut self.before) {
-            if !survives(fate, rng) {
-                let from = place * SECTOR_BYTES;
-                self.content[from..from + before.len()].copy_from_slice(&before);
-            }
-        }
-        if let Some(grown_from) = self.grown_from.take() {
-            let grown = self.content.len() - grown_from;
-            let kept = grown_from + rng.below(grown as u64 + 1) as usize;
-            self.content.truncate(kept);
-        }
-        if self.is_new && rng.chance(2) {
-            self.content.clear();
-        }
-        self.is_new = false;
     }
 }
 
@@ -547,109 +475,4 @@ impl Disk for FaultyDisk {
         }
         Ok(())
     }
-}
-
-#[derive(Debug)]
-struct FaultyFile {
-    disk: FaultyDisk,
-    id: FileId,
-    life: u64,
-}
-
-impl FaultyFile {
-    fn with<T>(
-        &self,
-        act: impl FnOnce(&mut FileState, io::Result<bool>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let mut state = self.disk.state.lock();
-        if state.life != self.life {
-            return Err(io::Error::other("this process is dead"));
-        }
-        if state.is_stopped {
-            return Err(io::Error::other("the machine is down"));
-        }
-        let step = state.step();
-        let file = state.files.get_mut(&self.id).expect("an open file lives");
-        act(file, step)
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let aligned = [offset, bytes.len() as u64, bytes.as_ptr().addr() as u64];
-        for number in aligned {
-            assert!(
-                number.is_multiple_of(BLOCK_BYTES as u64),
-                "{number} is not aligned"
-            );
-        }
-        let offset = usize::try_from(offset).unwrap();
-        self.with(|file, step| {
-            // A write that was under way when the machine stopped, or that failed, may have reached some sectors.
-            if !matches!(step, Ok(false)) {
-                file.write(offset, bytes);
-            }
-            step.map(|_| ())
-        })
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.with(|file, step| {
-            if step? {
-                file.sync();
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Written from one end to the other.
-#[derive(Debug)]
-struct FaultyGrowingFile {
-    file: FaultyFile,
-    /// Where what was written ends.
-    end: usize,
-}
-
-impl GrowingFile for FaultyGrowingFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.end + bytes.len();
-        let possible = {
-            let state = self.file.disk.state.lock();
-            let length = state.files.get(&self.file.id);
-            length.map_or(end, |file| state.possible(file.content.len(), end))
-        };
-        let written = &bytes[..bytes.len().min(possible.saturating_sub(self.end))];
-        self.file.with(|file, step| {
-            if !matches!(step, Ok(false)) {
-                file.grow(self.end, written);
-            }
-            step.map(|_| ())
-        })?;
-        self.end += written.len();
-        if written.len() < bytes.len() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        DiskFile::sync(&self.file)
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        DiskFile::sync(&self.file)?;
-        self.file.with(|file, step| {
-            if step? {
-                file.cut(self.end);
-                file.sync();
-            }
-            Ok(())
-        })
-    }
-}
-
-/// What a file of so many bytes takes.
-fn in_blocks(bytes: usize) -> u64 {
-    bytes.next_multiple_of(BLOCK_BYTES) as u64
 }

@@ -13,6 +13,8 @@ mod cluster_disks;
 #[cfg(test)]
 mod cluster_faults;
 #[cfg(test)]
+mod cluster_full_disk;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_junk_datagrams;
@@ -71,6 +73,8 @@ mod node_hashes;
 #[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
+mod one_full_disk;
+#[cfg(test)]
 mod peers_cases;
 #[cfg(test)]
 mod peers_codec;
@@ -95,6 +99,10 @@ mod settings;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod small_disk;
+#[cfg(test)]
 mod snapshot_files;
+#[cfg(test)]
+mod snapshot_room;
 #[cfg(test)]
 mod workers;

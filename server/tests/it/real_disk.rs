@@ -2,6 +2,7 @@
 //! disk does.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::thread;
 
 use kvpaxos_server::journal::{
     BLOCK_BYTES, Disk, FileDisk, FileDiskError, Storage, StorageError, StorageSettings,
+    is_disk_full,
 };
 use paxos::{Ballot, Command, DurableState, Persist, Record, ReplicaId, Slot};
 use tempfile::TempDir;
@@ -30,7 +32,7 @@ fn what_was_synced_is_read_back_and_a_spare_comes_from_another_thread() {
             }
         }
         storage.journal.seal().unwrap();
-        assert_eq!(storage.journal.disk_bytes(), (4 + 8) << 20);
+        assert_eq!(storage.journal.disk_bytes(), (4 + 8 + 16) << 20);
         storage.identity.incarnation
     };
     for _ in 0..2 {
@@ -68,7 +70,52 @@ fn segments_are_written_and_not_holes() {
         vec![0; 64 * BLOCK_BYTES]
     );
     let too_long = disk.read("zeros", bytes - 1).unwrap_err();
-    assert_eq!(too_long.kind(), std::io::ErrorKind::FileTooLarge);
+    assert_eq!(too_long.kind(), io::ErrorKind::FileTooLarge);
+}
+
+/// What is there gives its room to what is written over it, and keeps it until the end is known.
+#[test]
+fn room_that_is_reserved_is_there_and_is_used() {
+    let directory = directory();
+    let disk = FileDisk::open(directory.path()).unwrap();
+    let blocks = |name: &str| {
+        let metadata = fs::metadata(directory.path().join(name)).unwrap();
+        std::os::unix::fs::MetadataExt::blocks(&metadata) * 512
+    };
+    let bytes = 256 * BLOCK_BYTES as u64;
+    disk.reserve("room", bytes).unwrap();
+    assert_eq!(disk.length("room").unwrap(), bytes);
+    assert!(blocks("room") >= bytes, "{} bytes", blocks("room"));
+    disk.reserve("room", bytes / 2).unwrap();
+    assert!(blocks("room") < bytes, "{} bytes", blocks("room"));
+    disk.reserve("room", bytes).unwrap();
+    let mut growing = disk.open_growing("room", 0).unwrap();
+    growing.append(b"some ").unwrap();
+    growing.sync().unwrap();
+    growing.append(b"bytes").unwrap();
+    assert!(blocks("room") >= bytes, "{} bytes", blocks("room"));
+    growing.finish().unwrap();
+    assert_eq!(disk.read("room", 100).unwrap(), b"some bytes");
+    let mut growing = disk.open_growing("room", 5).unwrap();
+    growing.append(b"room").unwrap();
+    growing.finish().unwrap();
+    assert_eq!(disk.read("room", 100).unwrap(), b"some room");
+    disk.create("room", bytes).unwrap();
+    assert_eq!(
+        disk.read("room", bytes).unwrap(),
+        vec![0; 256 * BLOCK_BYTES]
+    );
+    disk.create("room", BLOCK_BYTES as u64).unwrap();
+    assert_eq!(disk.read("room", bytes).unwrap(), vec![0; BLOCK_BYTES]);
+    let more_than_there_is = disk.free_bytes().unwrap() * 2;
+    let refused = disk.reserve("much", more_than_there_is).unwrap_err();
+    assert!(is_disk_full(&refused), "{refused}");
+    assert_eq!(
+        disk.length("much").unwrap_err().kind(),
+        io::ErrorKind::NotFound
+    );
+    disk.reserve("room", more_than_there_is).unwrap_err();
+    assert_eq!(disk.length("room").unwrap(), BLOCK_BYTES as u64);
 }
 
 #[test]

@@ -162,8 +162,8 @@ fn what_a_full_or_failing_disk_does_not_take_does_not_count() {
     let before = load(&disk, store.cluster()).unwrap();
     store.put(b"k", &vec![3; 5_000]);
     for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::Other] {
-        // Opening, the head, the chunks, and the footer with what is left.
-        for step in 0..3 {
+        // Opening, the head, the chunks, and the footer with what is left; before them room is sought that was kept.
+        for step in 1..4 {
             let disk = disk.copy();
             let mut kept = before.kept.clone();
             disk.plan(step, Fault::Fail(kind));
@@ -257,15 +257,15 @@ fn receive(
 }
 
 /// A store of one replica that remembers nothing but what it is asked to write.
-struct Store {
-    node: Node,
+pub(crate) struct Store {
+    pub(crate) node: Node,
     settings: NodeSettings,
     session: SessionId,
     sequence: u64,
 }
 
 impl Store {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let settings = NodeSettings {
             replica: ReplicaId(0),
             members: vec![ReplicaId(0)],
@@ -329,7 +329,7 @@ impl Store {
         }
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) {
         self.sequence += 1;
         let write = Write {
             session: self.session,
@@ -345,7 +345,7 @@ impl Store {
         assert!(matches!(outcome, Outcome::Put { .. }), "{outcome}");
     }
 
-    fn cluster(&self) -> u64 {
+    pub(crate) fn cluster(&self) -> u64 {
         self.node.identity().founding.as_ref().unwrap().cluster
     }
 
@@ -381,7 +381,7 @@ fn two_snapshots() -> (FaultyDisk, Store) {
     (disk, store)
 }
 
-fn snapshots(disk: &FaultyDisk) -> Vec<String> {
+pub(crate) fn snapshots(disk: &FaultyDisk) -> Vec<String> {
     let names = disk.names().into_iter();
     names.filter(|name| name.ends_with(".snap")).collect()
 }

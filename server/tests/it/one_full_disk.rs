@@ -1,0 +1,312 @@
+//! One real replica on a disk that is full (RULES R18, FAULTS 5): it lives, waits, and goes on by itself, and what it
+//! answered is there whatever was killed meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use client::{Client, ClientOptions};
+use tempfile::TempDir;
+
+use crate::cluster::server_command;
+use crate::small_disk::SmallDisk;
+
+const VALUE_BYTES: usize = 100_000;
+const DISK_BYTES: u64 = 100_000_000;
+
+#[test]
+fn a_full_disk_stops_writes_and_not_the_process() {
+    let disk = SmallDisk::new(DISK_BYTES);
+    let mut replica = Replica::start(&disk);
+    let mut written = Written::default();
+    written.put_many(&mut replica.client(), 20);
+    disk.fill(0);
+    let refused = written.put_until_refused(&mut replica.client());
+    println!("with no free byte {} PUTs: {refused}", written.count);
+    assert!(replica.runs(), "{}", replica.log());
+    disk.empty();
+    let began = Instant::now();
+    replica.wait("a PUT", |replica| written.put(&mut replica.client()));
+    println!("goes on {:?} after there is room", began.elapsed());
+    written.assert_all_there(&mut replica.client());
+    disk.fill(0);
+    written.put_until_refused(&mut replica.client());
+    let (status, took) = replica.terminate();
+    println!("stopped after {took:?} on a full disk");
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    disk.empty();
+    replica.start_again();
+    written.assert_all_there(&mut replica.client());
+}
+
+#[test]
+fn what_was_answered_survives_kills_and_starts_on_a_full_disk() {
+    let disk = SmallDisk::new(DISK_BYTES);
+    let mut replica = Replica::start(&disk);
+    let mut written = Written::default();
+    for round in 0..3 {
+        written.put_many(&mut replica.client(), 50);
+        disk.fill(0);
+        written.put_until_refused(&mut replica.client());
+        for start in 0..4 {
+            replica.kill();
+            disk.fill(0);
+            replica.start_again();
+            // Whether there is room for it to lead again depends on where in its journal the disk became full.
+            let answered = replica.client().get(&0_u64.to_be_bytes()).is_ok();
+            println!("round {round}, start {start} on a full disk: it answers: {answered}");
+            assert!(replica.runs(), "{}", replica.log());
+        }
+        disk.empty();
+        written.assert_all_there(&mut replica.client());
+        replica.wait("a PUT", |replica| written.put(&mut replica.client()));
+        println!("round {round}: {} PUTs, all there", written.count);
+    }
+}
+
+/// Three times what the disk holds is written over ten keys.
+#[test]
+fn a_store_works_on_a_disk_of_100_mb() {
+    let disk = SmallDisk::new(DISK_BYTES);
+    let replica = Replica::start(&disk);
+    let mut client = replica.client();
+    let mut written = Written::default();
+    let mut free_bytes_min = u64::MAX;
+    for _ in 0..3_000 {
+        assert!(written.put_one(&mut client).is_none(), "{}", replica.log());
+        free_bytes_min = free_bytes_min.min(disk.free_bytes());
+    }
+    written.assert_all_there(&mut client);
+    println!("300 MB of PUTs on 100 MB: at least {free_bytes_min} bytes were free");
+}
+
+#[test]
+fn a_disk_without_a_free_byte_ends_the_first_start_with_a_sentence() {
+    let disk = SmallDisk::new(1 << 20);
+    let data = disk.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("lock"), "").unwrap();
+    disk.fill(0);
+    let ended = server_command()
+        .args(["--tcp", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    let said = [ended.stdout, ended.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let sentence = format!(
+        "cannot use the files in {}: the disk is full",
+        data.display()
+    );
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("[ERROR]"))
+        .collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains(&sentence)),
+        "{said}"
+    );
+    disk.empty();
+    let mut replica = Replica::start(&disk);
+    assert!(Written::default().put(&mut replica.client()));
+    assert!(replica.runs());
+}
+
+/// A replica that is a cluster alone, with its data on a small disk and its log elsewhere.
+struct Replica {
+    directory: TempDir,
+    data: PathBuf,
+    child: Child,
+    starts: usize,
+}
+
+impl Replica {
+    /// Starts it, and waits until it listens.
+    fn start(disk: &SmallDisk) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let data = disk.path().join("data");
+        let child = Self::spawn(&directory, &data);
+        let replica = Self {
+            directory,
+            data,
+            child,
+            starts: 1,
+        };
+        replica.wait("clients to be served", |replica| {
+            replica.addresses().len() == replica.starts
+        });
+        replica
+    }
+
+    fn spawn(directory: &TempDir, data: &PathBuf) -> Child {
+        server_command()
+            .args(["--tcp", "127.0.0.1:0", "--log-file"])
+            .arg(directory.path().join("log"))
+            .arg("--data")
+            .arg(data)
+            .spawn()
+            .unwrap()
+    }
+
+    fn start_again(&mut self) {
+        self.child = Self::spawn(&self.directory, &self.data);
+        self.starts += 1;
+        self.wait("clients to be served again", |replica| {
+            replica.addresses().len() == replica.starts
+        });
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let id = self.child.id().to_string();
+        let sent = std::process::Command::new("kill").arg(&id).status();
+        assert!(sent.unwrap().success());
+        (self.child.wait().unwrap(), began.elapsed())
+    }
+
+    fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Where it listened in each of its lives.
+    fn addresses(&self) -> Vec<String> {
+        let log = self.log();
+        let complete = &log[..log.rfind('\n').map_or(0, |end| end + 1)];
+        complete
+            .lines()
+            .filter_map(|line| line.split_once("clients are served at "))
+            .map(|(_, address)| address.to_owned())
+            .collect()
+    }
+
+    /// A client that gives up soon.
+    fn client(&self) -> Client {
+        let address = self.addresses().pop().unwrap();
+        let mut options = ClientOptions::parse(&address).unwrap();
+        options.timeout = Duration::from_secs(2);
+        Client::new(options).unwrap()
+    }
+
+    fn wait(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !condition(self) {
+            assert!(
+                Instant::now() < deadline,
+                "waited for {what}\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            println!("its log:\n{}", self.log());
+            let files = fs::read_dir(&self.data).unwrap().map(Result::unwrap);
+            for file in files {
+                println!(
+                    "{:?}: {} bytes",
+                    file.path(),
+                    file.metadata().unwrap().len()
+                );
+            }
+        }
+    }
+}
+
+/// What was written, over ten keys in turn.
+#[derive(Default)]
+struct Written {
+    count: u64,
+    /// The number of the last PUT that was answered, by key.
+    answered: BTreeMap<u64, u64>,
+    /// The number of the last one that was not, by key: it may have happened.
+    unknown: BTreeMap<u64, u64>,
+}
+
+impl Written {
+    fn put_many(&mut self, client: &mut Client, count: u64) {
+        for _ in 0..count {
+            let refused = self.put_one(client);
+            assert_eq!(refused, None);
+        }
+    }
+
+    /// Whether it was answered.
+    fn put(&mut self, client: &mut Client) -> bool {
+        self.put_one(client).is_none()
+    }
+
+    /// Why no answer came, if none did.
+    fn put_one(&mut self, client: &mut Client) -> Option<String> {
+        let number = self.count;
+        let key = number % 10;
+        self.count += 1;
+        match client.put(&key.to_be_bytes(), &value(number)) {
+            Ok(_) => {
+                self.answered.insert(key, number);
+                None
+            }
+            Err(error) => {
+                self.unknown.insert(key, number);
+                Some(error.to_string())
+            }
+        }
+    }
+
+    /// Puts until there is no room; what it was told then.
+    fn put_until_refused(&mut self, client: &mut Client) -> String {
+        for _ in 0..1_000 {
+            if let Some(error) = self.put_one(client) {
+                return error;
+            }
+        }
+        panic!("1,000 PUTs of 100,000 bytes on a full disk of 100 MB");
+    }
+
+    /// What was answered is there, unless a later one whose answer is missing overwrote it.
+    fn assert_all_there(&self, client: &mut Client) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        for (key, number) in &self.answered {
+            let found = loop {
+                match client.get(&key.to_be_bytes()) {
+                    Ok(found) => break found.expect("an answered PUT is there").value,
+                    Err(error) => assert!(Instant::now() < deadline, "{error}"),
+                }
+            };
+            let unknown = self.unknown.get(key).filter(|unknown| *unknown > number);
+            let possible = [Some(number), unknown];
+            assert!(
+                possible
+                    .into_iter()
+                    .flatten()
+                    .any(|number| found == value(*number)),
+                "key {key}: not what was answered"
+            );
+        }
+    }
+}
+
+/// Tells which PUT it was.
+fn value(number: u64) -> Vec<u8> {
+    let mut value = vec![b'v'; VALUE_BYTES];
+    value[..8].copy_from_slice(&number.to_be_bytes());
+    value
+}
