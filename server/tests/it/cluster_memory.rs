@@ -65,6 +65,11 @@ fn restarted_replica_is_given_a_snapshot() {
     });
     let after: Vec<u64> = ALL.map(|id| cluster.resident_kib(id)).to_vec();
     println!("RSS in KiB before {before:?}, after {after:?}");
+    for (before, after) in before.iter().zip(&after) {
+        // A snapshot has 25 MiB.
+        let growth = after.saturating_sub(*before);
+        assert!(growth < 12 << 10, "{before} KiB grew by {growth}");
+    }
     let mut reader = cluster.client_of(2);
     for key in 0..400 {
         let found = reader.get(format!("k{key}").as_bytes()).unwrap().unwrap();
