@@ -52,6 +52,8 @@ pub(super) enum Bug {
     ForgetBeforeDurable,
     /// A replica whose disk was lost goes on under its earlier incarnation (RULES R1).
     BlankVotes,
+    /// A disk goes back, and votes with it that nobody else has (RULES R19): the simulator asks too much.
+    VotesRolledBack,
     /// An acceptor's successor comes before the journal holds what was queued, and what its predecessor would have said
     /// when it does is said then (RULES R16).
     DeadAcceptorsOutboxSent,
@@ -59,11 +61,13 @@ pub(super) enum Bug {
     SuccessorReadsEarly,
     /// What was queued for the journal dies with the agent (RULES R16).
     QueueDiesWithAgent,
+    /// Nobody hears how much room there is, and everything is proposed until there is none (RULES R18).
+    ProposesIntoFullDisks,
 }
 
 impl Bug {
     /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 25] = [
+    pub(super) const ALL: [(Self, u64); 27] = [
         (Self::SentBeforeDurable, 22),
         (Self::BallotReused, 139),
         (Self::PromiseNotPersisted, 35),
@@ -86,9 +90,11 @@ impl Bug {
         (Self::PromiseBelowTrimPoint, 52),
         (Self::ForgetBeforeDurable, 38),
         (Self::BlankVotes, 34),
+        (Self::VotesRolledBack, 11),
         (Self::DeadAcceptorsOutboxSent, 85),
         (Self::SuccessorReadsEarly, 4),
         (Self::QueueDiesWithAgent, 8),
+        (Self::ProposesIntoFullDisks, 9),
     ];
 
     /// Whether it shows only where sessions expire.
@@ -108,6 +114,7 @@ impl Bug {
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::AppliesSomethingElse => "and a majority has",
+            Self::ProposesIntoFullDisks => "the reserve",
             Self::DeadAcceptorsOutboxSent => "has another state than others",
             Self::SuccessorReadsEarly => "was durable",
             _ => "",

@@ -23,6 +23,10 @@ struct Search<'a> {
     operations: &'a [Operation],
     /// Per operation the one of the same connection that must come before it.
     before: Vec<Option<usize>>,
+    /// In what order operations are tried: those with an answer first, since it tells at once whether they fit.
+    order: Vec<usize>,
+    /// The place of each operation in that order.
+    rank: Vec<usize>,
     done: Vec<bool>,
     known_left: usize,
     seen: HashSet<u64>,
@@ -55,7 +59,15 @@ impl<'a> Search<'a> {
                     })
             })
             .collect();
+        let mut order: Vec<usize> = (0..operations.len()).collect();
+        order.sort_by_key(|&place| operations[place].returned.is_none());
+        let mut rank = vec![0; operations.len()];
+        for (number, &place) in order.iter().enumerate() {
+            rank[place] = number;
+        }
         Self {
+            order,
+            rank,
             known_left: operations
                 .iter()
                 .filter(|operation| operation.returned.is_some())
@@ -78,7 +90,8 @@ impl<'a> Search<'a> {
         while self.known_left > 0 {
             self.steps += 1;
             if self.steps > STEPS_MAX {
-                return Err(format!("undecided after {STEPS_MAX} steps"));
+                let stuck = self.stuck;
+                return Err(format!("undecided after {STEPS_MAX} steps: {stuck}"));
             }
             if candidate == 0
                 && let Some(read) = self.fitting_read(&value)
@@ -94,18 +107,19 @@ impl<'a> Search<'a> {
             }
             if let Some((operation, after)) = self.next_step(candidate, &value) {
                 self.mark(operation, true);
+                let next_candidate = self.rank[operation] + 1;
                 let fresh = self.seen.insert(self.configuration(&after));
                 if fresh {
                     path.push(Step {
                         operation,
                         value_before: std::mem::replace(&mut value, after),
-                        next_candidate: operation + 1,
+                        next_candidate,
                     });
                     candidate = 0;
                     self.note_progress(path.len(), &value);
                 } else {
                     self.mark(operation, false);
-                    candidate = operation + 1;
+                    candidate = next_candidate;
                 }
                 continue;
             }
@@ -142,9 +156,10 @@ impl<'a> Search<'a> {
             .left()
             .filter_map(|place| self.operations[place].returned);
         let horizon = returns.min().unwrap_or(u64::MAX);
-        (candidate..self.operations.len())
-            .take_while(move |&place| self.operations[place].called <= horizon)
-            .filter(|&place| !self.done[place])
+        self.order[candidate..]
+            .iter()
+            .copied()
+            .filter(move |&place| self.operations[place].called <= horizon && !self.done[place])
             .filter(|&place| self.before[place].is_none_or(|before| self.done[before]))
     }
 

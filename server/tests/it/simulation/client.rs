@@ -27,6 +27,10 @@ pub(super) struct SimClient {
     pub(super) think_us_max: u64,
     /// It asks another replica each time.
     is_poller: bool,
+    /// It does nothing but delete.
+    deletes_only: bool,
+    /// It was told that not even deletes are taken.
+    pub(super) was_told_spent: bool,
     /// When to go on to another replica if nothing is answered until then.
     attempt_until: u64,
     session: Option<SessionId>,
@@ -93,6 +97,8 @@ impl SimClient {
                 faults.think_us_max
             },
             is_poller,
+            deletes_only: false,
+            was_told_spent: false,
             serial: 0,
             attempt_until: 0,
             session: None,
@@ -110,6 +116,18 @@ impl SimClient {
             outstanding: Vec::new(),
             history: Vec::new(),
             done: 0,
+        }
+    }
+
+    /// One that deletes so many times and then is done.
+    pub(super) fn deleter(id: u64, seed: u64, faults: &Faults, operations: u64) -> Self {
+        Self {
+            is_poller: false,
+            deletes_only: true,
+            pipeline: 1,
+            operations_left: operations,
+            reads_per_cent: 0,
+            ..Self::new(id, seed, faults)
         }
     }
 
@@ -185,6 +203,10 @@ impl SimClient {
         if serial != self.serial {
             return Ok(());
         }
+        let spent = Refusal::DiskFull {
+            refuses_deletes: true,
+        };
+        self.was_told_spent |= answer.outcome == Outcome::Refused(spent);
         if let Some((tag, nonce)) = self.opening {
             if answer.tag == tag {
                 match &answer.outcome {
@@ -210,6 +232,7 @@ impl SimClient {
                 Refusal::NoQuorum { .. }
                 | Refusal::Busy { .. }
                 | Refusal::AskReplica { .. }
+                | Refusal::DiskFull { .. }
                 | Refusal::NotServing { .. } => {
                     self.attempt_until = self.attempt_until.min(now + 30 * MS);
                     Ok(())
@@ -291,6 +314,11 @@ impl SimClient {
             },
             45..82 => Kind::Put { value },
             _ => Kind::Delete { existed: None },
+        };
+        let kind = if self.deletes_only {
+            Kind::Delete { existed: None }
+        } else {
+            kind
         };
         let sequence = if matches!(kind, Kind::Get { .. }) {
             0

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kvpaxos_server::identity::Identity;
-use kvpaxos_server::journal::{Disk, Journal};
+use kvpaxos_server::journal::{Disk, Journal, JournalError};
 use kvpaxos_server::node::{
     Node, Recovery, SnapshotProgress, SnapshotStep, TransferProgress, TransferStep,
 };
@@ -25,7 +25,9 @@ pub(super) struct Process {
     /// Handed to the journal and not yet taken up.
     pub(super) waiting: Vec<Work>,
     /// What the sync under way covers.
-    pub(super) syncing: Option<Vec<Work>>,
+    pub(super) syncing: Option<VecDeque<Work>>,
+    /// The disk has no room for what is being synced: it is tried again.
+    pub(super) is_stalled: bool,
     pub(super) handed: u64,
     pub(super) durable: u64,
     /// Messages that wait until the work of this number is durable.
@@ -168,38 +170,62 @@ impl Process {
         if self.syncing.is_some() || self.waiting.is_empty() {
             return false;
         }
-        self.syncing = Some(std::mem::take(&mut self.waiting));
+        self.syncing = Some(std::mem::take(&mut self.waiting).into());
         true
     }
 
-    /// The sync under way ends.
-    pub(super) fn end_sync(&mut self, bug: Option<Bug>) -> Result<(), String> {
-        let works = self.syncing.take().expect("a sync ends after it began");
-        let last = works.last().expect("a sync covers something").number;
+    /// The sync under way ends, or finds the disk full and is to be tried again: says which.
+    pub(super) fn end_sync(&mut self, bug: Option<Bug>) -> Result<bool, String> {
+        let mut works = self.syncing.take().expect("a sync ends after it began");
+        let last = works.back().map_or(self.durable, |work| work.number);
         if bug == Some(Bug::SyncSkipped) {
             self.durable = last;
-            return Ok(());
+            return Ok(true);
         }
-        self.write(works)?;
-        self.durable = last;
-        if self.waiting.is_empty() {
-            self.journal.seal().map_err(|error| error.to_string())?;
+        self.is_stalled = !self.write(&mut works)?;
+        if self.is_stalled {
+            self.durable = works.front().map_or(self.durable, |work| work.number - 1);
+            self.syncing = Some(works);
+        } else {
+            self.durable = last;
+            if self.waiting.is_empty() {
+                unless_full(self.journal.seal())?;
+            }
         }
-        let trimmed = self
-            .journal
-            .trim_below(self.trim_below)
-            .map_err(|error| error.to_string())?;
-        trimmed
-            .remove(&*self.disk)
-            .map_err(|error| error.to_string())?;
+        self.keep_house()?;
+        Ok(!self.is_stalled)
+    }
+
+    /// What nobody waits for.
+    fn keep_house(&mut self) -> Result<(), String> {
+        if let Some(trimmed) = unless_full(self.journal.trim_below(self.trim_below))? {
+            trimmed
+                .remove(&*self.disk)
+                .map_err(|error| error.to_string())?;
+        }
+        // Without room there is no reserve, and the next opening needs what is free then.
+        let _ = self.journal.reserve_for_opening();
         if let Some(order) = self.journal.order_spare() {
             let made = order.make(&*self.disk);
-            self.journal
-                .take_spare(made)
-                .map_err(|error| error.to_string())?;
+            unless_full(self.journal.take_spare(made))?;
         }
         self.node.note_journal_bytes(self.journal.disk_bytes());
         Ok(())
+    }
+
+    /// Tells the node how much more the disk takes. A byte of a simulated disk stands for some of a real one.
+    pub(super) fn look_at_disk(&mut self, bug: Option<Bug>) {
+        if bug == Some(Bug::ProposesIntoFullDisks) {
+            return;
+        }
+        let writable = self.writable_bytes().saturating_mul(BYTES_PER_BYTE);
+        self.node.note_room(writable, self.is_stalled);
+    }
+
+    /// What the journal has set aside, and what is free.
+    pub(super) fn writable_bytes(&self) -> u64 {
+        let free = self.disk.free_bytes().unwrap_or(u64::MAX);
+        self.journal.writable_bytes().saturating_add(free)
     }
 
     /// Takes up what is to be done for snapshots; says whether there is a step to be done.
@@ -225,7 +251,9 @@ impl Process {
         let Some(progress) = self.write_snapshot()? else {
             return Ok(false);
         };
-        if let SnapshotProgress::Failed(why) = &progress {
+        if let SnapshotProgress::Failed(why) = &progress
+            && !self.is_full()
+        {
             return Err(format!("a snapshot failed: {why}"));
         }
         let is_durable = matches!(progress, SnapshotProgress::Durable(_));
@@ -254,7 +282,9 @@ impl Process {
         let Some(progress) = self.snapshots.transfer(step) else {
             return Ok(false);
         };
-        if let TransferProgress::Failed(why) = &progress {
+        if let TransferProgress::Failed(why) = &progress
+            && !self.is_full()
+        {
             return Err(format!("a transfer failed: {why}"));
         }
         let has_come = matches!(progress, TransferProgress::Received { .. });
@@ -270,25 +300,61 @@ impl Process {
         progress.map(Some).map_err(|error| error.to_string())
     }
 
-    pub(super) fn write(&mut self, works: Vec<Work>) -> Result<(), String> {
-        for work in works {
-            if let Some(identity) = work.identity {
-                identity
-                    .store(&*self.disk)
-                    .map_err(|error| error.to_string())?;
+    /// Whether the disk has a bound that may have been met.
+    fn is_full(&self) -> bool {
+        self.disk
+            .free_bytes()
+            .is_ok_and(|bytes| bytes < FREE_BYTES_MIN)
+    }
+
+    /// Writes and syncs these in their order, as far as there is room: says whether there was. What is appended and does
+    /// not fit is staged in the journal, and nothing more is until it does.
+    pub(super) fn write(&mut self, works: &mut VecDeque<Work>) -> Result<bool, String> {
+        if self.is_stalled && unless_full(self.journal.sync())?.is_none() {
+            return Ok(false);
+        }
+        while let Some(work) = works.front_mut() {
+            if let Some(identity) = &work.identity {
+                if unless_full(self.journal.sync())?.is_none() {
+                    return Ok(false);
+                }
+                match identity.store(&*self.disk) {
+                    Err(error) if error.is_disk_full() => return Ok(false),
+                    stored => stored.map_err(|error| error.to_string())?,
+                }
+                work.identity = None;
             }
-            if let Some(persist) = work.persist {
-                self.journal
-                    .append(&persist)
-                    .map_err(|error| error.to_string())?;
+            if let Some(persist) = work.persist.take()
+                && unless_full(self.journal.append(&persist))?.is_none()
+                && unless_full(self.journal.sync())?.is_none()
+            {
+                return Ok(false);
             }
             if work.read_back {
-                self.journal.sync().map_err(|error| error.to_string())?;
+                if unless_full(self.journal.sync())?.is_none() {
+                    return Ok(false);
+                }
                 let (recovery, _) = self.read_back()?;
                 self.expect_successor(recovery);
             }
+            works.pop_front();
         }
-        self.journal.sync().map_err(|error| error.to_string())?;
-        Ok(())
+        Ok(unless_full(self.journal.sync())?.is_some())
     }
 }
+
+/// What came of it; none if the disk was full, which breaks nothing.
+fn unless_full<T>(result: Result<T, JournalError>) -> Result<Option<T>, String> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.is_disk_full() => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Runs are short and write little. More, and what is left for agreement itself were a few blocks only, which are as long
+/// here as they are in the product.
+const BYTES_PER_BYTE: u64 = 8;
+
+/// The longest file that is made here is shorter.
+const FREE_BYTES_MIN: u64 = 1 << 20;

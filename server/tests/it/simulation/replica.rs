@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kvpaxos_server::identity::{ClusterSettings, Identity};
-use kvpaxos_server::journal::{Disk, JournalSettings, Storage, StorageSettings};
+use kvpaxos_server::journal::{Disk, JournalSettings, Storage, StorageError, StorageSettings};
 use kvpaxos_server::node::{Node, NodeSettings, Recovery};
 use kvpaxos_server::snapshot::{self, Loaded};
 use kvpaxos_server::snapshot_thread::SnapshotWork;
@@ -43,6 +43,14 @@ pub(super) struct SimReplica {
     pub(super) revived: Option<u64>,
 }
 
+/// A disk as it once was, and what is known of its snapshots.
+#[derive(Debug)]
+pub(super) struct DiskCopy {
+    disk: FaultyDisk,
+    received: Option<Slot>,
+    rotten: Option<String>,
+}
+
 /// What a start is told.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
@@ -54,6 +62,8 @@ pub(super) struct Start {
     pub(super) kept_log_bytes: usize,
     /// Nothing survives a crash.
     pub(super) diskless: bool,
+    /// The longest that a segment of the journal becomes.
+    pub(super) segment_bytes_max: u64,
     pub(super) bug: Option<Bug>,
     pub(super) session_expiry_s: u32,
     /// What the replica's clock says.
@@ -78,13 +88,13 @@ impl SimReplica {
         }
     }
 
-    /// Starts the process on what is on the disk.
+    /// Starts the process on what is on the disk; says whether there was room for that.
     pub(super) fn start(
         &mut self,
         start: &Start,
         random: &mut Random,
         rot: &mut Random,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         assert!(self.process.is_none(), "{} is started twice", self.id);
         let cluster = ClusterSettings {
             window: 8,
@@ -98,7 +108,7 @@ impl SimReplica {
             members: start.members.clone(),
             journal: JournalSettings {
                 first_segment_bytes: 64 << 10,
-                segment_bytes_max: 256 << 10,
+                segment_bytes_max: start.segment_bytes_max,
             },
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
@@ -107,14 +117,18 @@ impl SimReplica {
         let mut recovery = Recovery::with_snapshots(cluster, loaded.restored, &kept_slots);
         let mut batches = Vec::new();
         let mut revived = self.revived.take();
-        let storage = Storage::open_above(
+        let opened = Storage::open_above(
             recovery.applied(),
             &disk,
             &settings,
             &mut || revived.take().unwrap_or_else(|| random.draw()),
             &mut |state, records| batches.push((state, records)),
-        )
-        .map_err(|error| format!("{} does not start: {error}", self.id))?;
+        );
+        let storage = match opened {
+            Err(StorageError::Journal(error)) if error.is_disk_full() => return Ok(false),
+            Err(StorageError::Identity(error)) if error.is_disk_full() => return Ok(false),
+            opened => opened.map_err(|error| format!("{} does not start: {error}", self.id))?,
+        };
         if storage.damage.is_some() {
             // As the server does: what was read belongs to a journal that was moved aside.
             batches.clear();
@@ -159,6 +173,7 @@ impl SimReplica {
             disk,
             waiting: Vec::new(),
             syncing: None,
+            is_stalled: false,
             handed: 0,
             durable: 0,
             outbox: VecDeque::new(),
@@ -167,7 +182,7 @@ impl SimReplica {
             is_stopping: false,
             away: None,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// The newest whole snapshot. A crash spoils none that counts; sometimes the newest of two rots.
@@ -208,6 +223,27 @@ impl SimReplica {
         identity.is_ok_and(|identity| identity.is_some_and(|identity| identity.founding.is_some()))
     }
 
+    /// The disk as it is while the replica is down.
+    pub(super) fn copy_disk(&self) -> DiskCopy {
+        DiskCopy {
+            disk: self.disk.copy(),
+            received: self.received,
+            rotten: self.rotten.clone(),
+        }
+    }
+
+    /// The disk is as it was.
+    pub(super) fn put_disk(&mut self, copy: DiskCopy) {
+        let DiskCopy {
+            disk,
+            received,
+            rotten,
+        } = copy;
+        self.disk = disk;
+        self.received = received;
+        self.rotten = rotten;
+    }
+
     /// The process of a replica that is known to be up.
     pub(super) fn running(&mut self) -> &mut Process {
         self.process.as_mut().expect("it is running")
@@ -219,9 +255,9 @@ impl SimReplica {
             return;
         };
         self.received = process.received.or(self.received);
-        if let Some(works) = process.syncing.take().filter(|_| random.chance(700)) {
+        if let Some(mut works) = process.syncing.take().filter(|_| random.chance(700)) {
             self.disk.plan(random.between(0, 3), Fault::Stop);
-            let _ = process.write(works);
+            let _ = process.write(&mut works);
             self.disk.plan(1 << 60, Fault::Stop);
         }
         if process.snapshot_step.is_some() && random.chance(700) {

@@ -16,7 +16,9 @@ pub(super) struct Report {
     pub(super) wipes: u64,
     /// Runs whose replicas had no disks.
     pub(super) diskless: u64,
+    pub(super) rollbacks: u64,
     pub(super) role_failures: u64,
+    pub(super) full_disks: u64,
     pub(super) simulated_us: u64,
     pub(super) trace_hash: u64,
 }
@@ -33,7 +35,9 @@ impl Report {
         self.transfers += other.transfers;
         self.wipes += other.wipes;
         self.diskless += other.diskless;
+        self.rollbacks += other.rollbacks;
         self.role_failures += other.role_failures;
+        self.full_disks += other.full_disks;
         self.simulated_us += other.simulated_us;
     }
 }
@@ -42,7 +46,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} diskless={} role_failures={} snapshots={} transfers={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} rollbacks={} diskless={} role_failures={} full_disks={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
@@ -50,8 +54,10 @@ impl fmt::Display for Report {
             self.partitions,
             self.pauses,
             self.wipes,
+            self.rollbacks,
             self.diskless,
             self.role_failures,
+            self.full_disks,
             self.snapshots,
             self.transfers,
             self.simulated_us as f64 / 3.6e9

@@ -11,7 +11,13 @@ impl World {
             now: self.clock_of(replica),
             ..self.start.clone()
         };
-        self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
+        let has_room =
+            self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
+        if !has_room {
+            self.trace(|| format!("r{replica} has no room to start"));
+            self.schedule(500 * MS, Event::Restart { replica });
+            return Ok(());
+        }
         let life = self.replicas[replica].life;
         self.trace(|| format!("r{replica} starts"));
         let first = self.random.between(0, TICK_US);

@@ -1,15 +1,18 @@
 //! The simulated world: its clock, what happens when, and who is in it.
 //!
 //! Beside it: `network` and `requests` carry messages, `turns` drives the replicas, `lives` starts and ends them,
-//! `disturbances`, `wiping` and `failing` do harm, `calm` ends the faults, and `judgement` says what must hold.
+//! `disturbances`, `wiping`, `rolling_back`,
+//! `failing` and `filling` do harm, `calm` ends the faults, and `judgement` says what must hold.
 
 mod calm;
 mod disturbances;
 mod failing;
+mod filling;
 mod judgement;
 mod lives;
 mod network;
 mod requests;
+mod rolling_back;
 mod spoiling;
 mod turns;
 mod wiping;
@@ -25,7 +28,9 @@ use paxos::{ReplicaId, Slot};
 
 use self::calm::LIVENESS_US;
 use self::failing::Failing;
+use self::filling::Filling;
 use self::requests::Connection;
+use self::rolling_back::RollingBack;
 use self::wiping::Wiping;
 use super::bugs::Bug;
 use super::client::SimClient;
@@ -68,6 +73,8 @@ pub(super) struct World {
     standstill_us: u64,
     wiping: Wiping,
     failing: Failing,
+    filling: Filling,
+    rolling_back: RollingBack,
     calm: bool,
     report: Report,
     hasher: DefaultHasher,
@@ -133,8 +140,14 @@ enum Event {
     Fault,
     /// A disk is lost.
     Wipe,
+    /// A disk goes back to an earlier state.
+    RollBack,
     /// An agent fails.
     Fail,
+    /// Disks become full, or have room again.
+    Fill,
+    /// All disks have room again.
+    Room,
     /// The successor of one that failed may be due.
     Succeed {
         replica: usize,
@@ -158,6 +171,11 @@ impl World {
         let (snapshot_journal_bytes, kept_log_bytes) =
             draw_snapshot_bounds(seed, &mut snapshot_random);
         let count = faults.replicas;
+        let wiping = Wiping::draw(seed, count, bug);
+        let rolling_back = RollingBack::draw(seed, count, bug, wiping.diskless);
+        let loses_disks = wiping.happens() || rolling_back.happens();
+        let filling = Filling::draw(seed, bug, loses_disks, wiping.diskless);
+        filling.limit_pipelines(&mut faults);
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
             .map(|id| SimClient::new(id, random.draw(), &faults))
@@ -174,6 +192,7 @@ impl World {
                 reads_through_log: faults.reads_through_log,
                 snapshot_journal_bytes,
                 kept_log_bytes,
+                segment_bytes_max: filling.segment_bytes_max(),
                 bug,
                 session_expiry_s: match bug {
                     Some(Bug::SessionExpiresEarly) => faults.session_expiry_s / 2_000,
@@ -203,6 +222,8 @@ impl World {
             standstill_us: 0,
             failing: Failing::draw(seed, bug, wiping.diskless),
             wiping,
+            filling,
+            rolling_back,
             calm: false,
             hasher: DefaultHasher::new(),
         }
@@ -220,11 +241,13 @@ impl World {
         self.schedule(self.faults.end_us, Event::Calm);
         self.schedule_wipe();
         self.schedule_failure();
-        let deadline = self.faults.end_us + LIVENESS_US;
+        self.schedule_filling();
+        self.schedule_rolling_back();
+        let deadline = self.faults.end_us + self.filling.tight_us() + LIVENESS_US;
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
             self.step(event)?;
-            if self.calm && self.is_settled() {
+            if self.calm && !self.filling.is_tight() && self.is_settled() {
                 return self.judge();
             }
             if self.events.len() > EVENTS_MAX {
@@ -299,9 +322,15 @@ impl World {
             }
             Event::Fault => self.draw_fault(),
             Event::Wipe => self.draw_wipe(),
+            Event::RollBack => self.draw_rolling_back(),
             Event::Fail => self.draw_failure()?,
+            Event::Fill => self.draw_filling(),
+            Event::Room => self.end_filling()?,
             Event::Succeed { replica, life } => self.succeed(replica, life),
-            Event::Calm => self.become_calm()?,
+            Event::Calm => {
+                self.become_calm()?;
+                self.begin_tight_phase()?;
+            }
         }
         Ok(())
     }

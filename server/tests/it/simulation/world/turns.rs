@@ -29,6 +29,9 @@ impl World {
             for _ in 0..due {
                 process.node.tick();
             }
+            if process.syncing.is_none() {
+                process.look_at_disk(self.bug);
+            }
             self.want_turn(replica);
             self.schedule(TICK_US, Event::Tick { replica, life });
         }
@@ -140,9 +143,15 @@ impl World {
         let Some(process) = &mut self.replicas[replica].process else {
             return Ok(());
         };
-        process
+        let is_done = process
             .end_sync(bug)
             .map_err(|error| format!("r{replica}: {error}"))?;
+        process.look_at_disk(bug);
+        if !is_done {
+            self.report.full_disks += 1;
+            self.schedule(FULL_WAIT_US, Event::Synced { replica, life });
+        }
+        let process = self.replicas[replica].running();
         let sendable = process.take_sendable();
         self.send_all(replica, sendable);
         self.await_successor(replica);
@@ -182,3 +191,6 @@ impl World {
 
 /// The node's tick.
 pub(super) const TICK_US: u64 = 10 * MS;
+
+/// How often a full disk is tried again.
+const FULL_WAIT_US: u64 = 100 * MS;

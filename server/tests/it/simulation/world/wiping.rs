@@ -45,6 +45,11 @@ impl Wiping {
             blank: BTreeSet::new(),
         }
     }
+
+    /// Whether there is any.
+    pub(super) fn happens(&self) -> bool {
+        self.interval_us_max > 0
+    }
 }
 
 impl World {
@@ -126,7 +131,8 @@ impl World {
     /// Where disks are lost nobody forgets what others may have to learn again, so that replicas come back by the log;
     /// without disks they come back by snapshots.
     pub(super) fn keep_in_memory(&self, message: &mut PeerMessage) {
-        if self.wiping.interval_us_max == 0 || self.wiping.diskless {
+        let loses_none = !self.wiping.happens() && !self.rolling_back.happens();
+        if loses_none || self.wiping.diskless {
             return;
         }
         if let PeerMessage::Agreement(
