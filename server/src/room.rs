@@ -2,6 +2,7 @@
 //! refuses writes in time, and to the log.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ pub(crate) struct RoomWatch {
     /// When the log was last told that something waits, and that something is not ready.
     full_said: Rarely,
     unready_said: Rarely,
-    /// After a failure the room for the next opening is sought no earlier.
-    reserve_at: Instant,
+    /// After a failure the room for the next opening is sought no earlier; never, where the file system promises none.
+    reserve_at: Option<Instant>,
 }
 
 impl RoomWatch {
@@ -31,7 +32,7 @@ impl RoomWatch {
             reported: None,
             full_said: Rarely::default(),
             unready_said: Rarely::default(),
-            reserve_at: Instant::now(),
+            reserve_at: Some(Instant::now()),
         }
     }
 
@@ -57,12 +58,21 @@ impl RoomWatch {
 
     /// Sees to it that the next opening finds room.
     pub(crate) fn keep_reserve(&mut self, journal: &mut Journal) {
-        if Instant::now() < self.reserve_at {
+        if self.reserve_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
-        if let Err(error) = journal.reserve_for_opening() {
-            self.reserve_at = Instant::now() + RESERVE_AGAIN_AFTER;
-            self.say_unready("the room for the next start", &error);
+        match journal.reserve_for_opening() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                self.reserve_at = None;
+                log::info!(
+                    "this file system keeps no room back: a start on a full disk needs some"
+                );
+            }
+            Err(error) => {
+                self.reserve_at = Some(Instant::now() + RESERVE_AGAIN_AFTER);
+                self.say_unready("the room for the next start", &error);
+            }
         }
     }
 

@@ -111,6 +111,8 @@ pub struct SnapshotWork {
     kept: Vec<Kept>,
     writer: Option<Writer>,
     incoming: Option<Incoming>,
+    /// How long the next one may be, as was said since the last.
+    expected_bytes: u64,
     /// It was said that there may be no room for the next.
     is_reserve_missing: bool,
 }
@@ -127,6 +129,7 @@ impl SnapshotWork {
             kept,
             writer: None,
             incoming: None,
+            expected_bytes: 0,
             is_reserve_missing: false,
         };
         work.keep_reserve();
@@ -138,7 +141,7 @@ impl SnapshotWork {
         if self.writer.is_some() || self.incoming.is_some() {
             return;
         }
-        let kept = snapshot::keep_reserve(&*self.disk, &self.kept);
+        let kept = snapshot::keep_reserve(&*self.disk, &self.kept, self.expected_bytes);
         if let Err(error) = &kept
             && !self.is_reserve_missing
         {
@@ -164,6 +167,11 @@ impl SnapshotWork {
                 if let Some(incoming) = self.incoming.take() {
                     incoming.give_up();
                 }
+                self.keep_reserve();
+                return None;
+            }
+            TransferStep::Reserve { bytes } => {
+                self.expected_bytes = bytes;
                 self.keep_reserve();
                 return None;
             }
@@ -282,6 +290,7 @@ impl SnapshotWork {
             SnapshotStep::Finish => {
                 if let Some(writer) = self.writer.take() {
                     writer.finish(&mut self.kept)?;
+                    self.expected_bytes = 0;
                     self.keep_reserve();
                 }
                 let kept: Vec<Slot> = self.kept.iter().map(|kept| kept.slot).collect();

@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::aligned::AlignedBuffer;
@@ -113,7 +114,10 @@ fn allocate(file: &File, length: u64, bytes: u64) -> io::Result<()> {
         // Some file systems keep the part that there was room for. If that cannot be given back, it is still a part of
         // this file, and found again with it.
         let _ = file.set_len(length);
-        error.into()
+        match error {
+            Errno::OPNOTSUPP | Errno::NOSYS => io::ErrorKind::Unsupported.into(),
+            error => error.into(),
+        }
     })
 }
 

@@ -59,20 +59,29 @@ impl Journal {
         )
     }
 
-    /// Sees to it that the next opening finds room, whatever the disk is like then. To be called often: it does nothing
-    /// while there is nothing to do.
+    /// Sees to it that the next opening finds room, whatever the disk is like then: for the present segment in full and for the
+    /// next, or, where there is little room, for what the present one holds. To be called often: it does nothing while there
+    /// is nothing to do.
     ///
     /// # Errors
-    /// There is no room now, or the file system cannot promise any. Nothing rests on it.
+    /// There is no room for the segment in full now, or the file system cannot promise any. Nothing rests on it.
     pub fn reserve_for_opening(&mut self) -> io::Result<()> {
-        let bytes = self.segment.header.bytes;
+        let next_bytes = self.next.as_ref().map_or(0, |next| next.header.bytes);
+        let bytes = self.segment.header.bytes.max(next_bytes);
         if self.reserved_bytes == bytes {
             return Ok(());
         }
-        let reserve = |slack| self.disk.reserve(RESERVE_NAME, bytes + slack);
-        reserve(SLACK_BYTES).or_else(|_| reserve(SLACK_BYTES_MIN))?;
-        self.reserved_bytes = bytes;
-        Ok(())
+        let reserve = |bytes| self.disk.reserve(RESERVE_NAME, bytes);
+        let reserved = reserve(bytes + SLACK_BYTES).or_else(|_| reserve(bytes + SLACK_BYTES_MIN));
+        if reserved.is_ok() {
+            self.reserved_bytes = bytes;
+            return Ok(());
+        }
+        let held_bytes = u64::from(self.end.place) * SECTOR_BYTES as u64 + SLACK_BYTES;
+        if self.disk.length(RESERVE_NAME).unwrap_or(0) < held_bytes {
+            reserve(held_bytes)?;
+        }
+        reserved
     }
 }
 

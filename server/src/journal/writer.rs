@@ -67,7 +67,7 @@ pub struct Journal {
     spares_made: u64,
     /// A [`SpareOrder`] was given out and has not come back.
     is_spare_ordered: bool,
-    /// The length of the segment that the next opening is known to have room for; 0 if there is none.
+    /// The length of the segments that the next opening is known to have room for; 0 if none was asked for.
     pub(super) reserved_bytes: u64,
     has_failed: bool,
 }
@@ -257,11 +257,11 @@ impl Journal {
     }
 
     /// Asks for a file to be made from which the next segment will be: to be made by another thread, so that no append
-    /// waits for it, and given to [`Journal::take_spare`]. `None` while none is needed. A journal whose spare does not
+    /// waits for it, and given to [`Journal::take_spare`]. `None` while there is one: it is made long before it is needed,
+    /// because what is preallocated is what can be written when the disk is full (RULES R18). A journal whose spare does not
     /// come in time makes the segment itself.
     pub fn order_spare(&mut self) -> Option<SpareOrder> {
-        let is_early = u64::from(self.end.place) < u64::from(self.segment.header.sectors()) / 4;
-        if self.has_failed || self.next.is_some() || self.is_spare_ordered || is_early {
+        if self.has_failed || self.next.is_some() || self.is_spare_ordered {
             return None;
         }
         self.is_spare_ordered = true;
@@ -354,6 +354,10 @@ impl Journal {
         let segment = self.or_fail(adopted)?;
         self.segments_bytes += segment.header.bytes;
         self.next = Some(segment);
+        if self.reserved_bytes > 0 {
+            // Before the segment is used, and whoever fills the disk finds it without. What fails is tried again.
+            let _ = self.reserve_for_opening();
+        }
         Ok(())
     }
 

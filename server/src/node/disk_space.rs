@@ -69,6 +69,11 @@ impl Node {
         }
     }
 
+    /// How much the journal can still write.
+    pub(super) fn writable_bytes(&self) -> u64 {
+        self.disk_space.writable_bytes
+    }
+
     /// Whether this replica's own disk is nearly full.
     pub(super) fn is_short_of_space(&self) -> bool {
         self.disk_space.own < Space::Ample
@@ -196,8 +201,8 @@ fn reserve_bytes(value_bytes_max: u32, writable_bytes: u64) -> u64 {
 /// The window in bytes, and as much again for what is proposed within one heartbeat.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
-/// What DELETE leaves: no-ops of new leaders for some ten windows, in blocks of 4 KiB each, rejoins and log time.
-const REST_BYTES: u64 = 4 << 20;
+/// What DELETE leaves: the no-ops of eight new leaders, a window each in blocks of 4 KiB, rejoins and log time.
+const REST_BYTES: u64 = 2 << 20;
 
 const MARGIN_BYTES: u64 = 1 << 20;
 

@@ -95,8 +95,8 @@ impl Node {
         }
         let lost: Vec<String> = lost.iter().map(ReplicaId::to_string).collect();
         format!(
-            "{} have lost their memory, and the other {left} of {count} members are no majority: nobody can tell any more \
-             what was chosen, so this cluster never serves again; to begin a new and empty one, stop all members, remove \
+            "the memory of {} is lost, and {left} of {count} members are no majority: nobody can tell any more what was \
+             chosen, so this cluster never serves again; to begin a new and empty one, stop all members, remove \
              the files of those that have any, and start all of them",
             lost.join(", ")
         )

@@ -8,17 +8,19 @@
 //! newest turns out to be damaged. In an idle replica both become snapshots of the same slot.
 //!
 //! # How much disk a replica takes
-//! With G, the growth that causes a snapshot (16 MiB, or twice the state if that is more): the log since the older snapshot
-//! is at most 2 G and what is written while two snapshots are; it begins and ends within segments, and the next segment is
-//! there beside it, so that three segments (of 16 MiB) are not full; the room for the next opening is that of a segment; and
-//! there are two snapshots and the room for the next, a quarter more than the last, which is the one that is being written
-//! while one is. A store of little data therefore takes less than 7 times 16 MiB, whatever is written to it.
+//! With G, the growth that causes a snapshot (16 MiB, on a small disk less, or twice the state if that is more): the log
+//! since the older snapshot is at most 2 G and what is written while two snapshots are; it begins and ends within segments,
+//! and the next segment is there beside it, so that three segments (of 16 MiB) are not full; the room for the next opening
+//! is that of a segment; and there are two snapshots and the room for the next, which is the one that is being written while
+//! one is, each at most a quarter more than the state was when room was last made, and as much again after the state has
+//! grown. A store of little data therefore takes less than 7 times 16 MiB, whatever is written to it.
 
 use log::{info, warn};
 use paxos::{Record, Replica, Slot};
 
 use super::image::{Piece, SnapshotHead};
-use super::{IDLE_TICKS, Node, Phase};
+use super::{IDLE_TICKS, Node, Phase, TransferStep};
+use crate::journal::segment_bytes_max;
 
 /// What the driver is to do next for the snapshot that is being taken. It says how it went by
 /// [`Node::snapshot_progress`].
@@ -56,6 +58,8 @@ pub(super) struct Snapshots {
     kept: Vec<(Slot, Written)>,
     written: Written,
     taking: Option<Taking>,
+    /// How long a snapshot there was asked to be room for, since the last one.
+    reserved_bytes: u64,
     /// After a failure the next is taken no earlier than at this tick.
     retry_tick: u64,
     journal_bytes_min: u64,
@@ -91,6 +95,7 @@ impl Snapshots {
             kept: Vec::new(),
             written: Written::default(),
             taking: None,
+            reserved_bytes: 0,
             retry_tick: 0,
             journal_bytes_min: JOURNAL_BYTES_MIN,
         }
@@ -171,27 +176,22 @@ impl Snapshots {
             .collect();
     }
 
-    /// Whether one is to be taken of a state of so many bytes, at this slot. `is_idle`: nothing was applied for a while.
-    /// `is_short`: the disk is nearly full, and what is not trimmed soon cannot be.
+    /// Whether one is to be taken of a state of so many bytes, at this slot, for the reason that the journal has grown by
+    /// `growth_bytes_max`, or that nothing was applied for a while.
     fn is_due(
         &self,
         now: u64,
         applied: Slot,
         state_bytes: u64,
+        growth_bytes_max: u64,
         is_idle: bool,
-        is_short: bool,
     ) -> bool {
         if self.taking.is_some() || now < self.retry_tick {
             return false;
         }
         let since = self.kept.last().map(|newest| newest.1).unwrap_or_default();
         let grown_bytes = self.written.padded_bytes - since.padded_bytes;
-        let growth_bytes = if is_short {
-            SHORT_JOURNAL_BYTES_MIN.max(state_bytes / 2)
-        } else {
-            self.journal_bytes_min.max(2 * state_bytes)
-        };
-        if applied > self.newest() && grown_bytes >= growth_bytes {
+        if applied > self.newest() && grown_bytes >= growth_bytes_max {
             return true;
         }
         let trimmable = self.trimmable().map(|_| self.kept[0].1);
@@ -242,6 +242,7 @@ impl Node {
             }
             SnapshotProgress::Durable(kept) => {
                 self.state.end_snapshot();
+                self.snapshots.reserved_bytes = 0;
                 self.snapshots.note_kept(&kept);
                 info!(
                     "a snapshot of slot {} is complete, of {} keys",
@@ -281,15 +282,39 @@ impl Node {
         let is_idle = self.now >= self.applied_tick + IDLE_TICKS;
         let applied = self.state.applied();
         let state_bytes = self.state.image_bytes();
-        let is_short = self.is_short_of_space();
-        let is_due = self
-            .snapshots
-            .is_due(self.now, applied, state_bytes, is_idle, is_short);
+        self.reserve_for_snapshot(state_bytes);
+        let growth_bytes_max = self.journal_growth_bytes_max(state_bytes);
+        let is_due =
+            self.snapshots
+                .is_due(self.now, applied, state_bytes, growth_bytes_max, is_idle);
         let older = self.snapshots.trimmable();
         let is_wanted = older.is_some_and(|older| self.transfers.sends(older));
         if is_due && !(is_wanted && self.holds_log()) {
             self.begin_taking();
         }
+    }
+
+    /// Sees to it that a state of so many bytes finds room when it is taken. There is always some more, so that it is asked
+    /// for seldom.
+    fn reserve_for_snapshot(&mut self, state_bytes: u64) {
+        if state_bytes > self.snapshots.reserved_bytes {
+            let bytes = state_bytes + state_bytes / 4 + RESERVE_BYTES_MIN;
+            self.snapshots.reserved_bytes = bytes;
+            self.out.transfers.push(TransferStep::Reserve { bytes });
+        }
+    }
+
+    /// By how much the journal may grow before a snapshot is taken of a state of so many bytes. On a disk that is nearly full
+    /// what is not trimmed soon cannot be; on a small one the journal has to leave room for data.
+    fn journal_growth_bytes_max(&self, state_bytes: u64) -> u64 {
+        if self.is_short_of_space() {
+            return SHORT_JOURNAL_BYTES_MIN.max(state_bytes / 2);
+        }
+        let possible = segment_bytes_max(self.writable_bytes());
+        self.snapshots
+            .journal_bytes_min
+            .min(possible)
+            .max(2 * state_bytes)
     }
 
     fn holds_log(&self) -> bool {
@@ -376,6 +401,9 @@ fn record_bytes(record: &Record) -> u64 {
 /// The journal may grow by so much, or by twice the state if that is more, before a snapshot is taken. Two times this is
 /// replayed in a fraction of a second, and a snapshot costs at most half of what the journal costs anyway.
 const JOURNAL_BYTES_MIN: u64 = 16 << 20;
+
+/// What is reserved for the next snapshot beyond a quarter more than the state: one that is nearly empty grows by more.
+const RESERVE_BYTES_MIN: u64 = 64 << 10;
 
 /// On a disk that is nearly full the journal is trimmed as soon as that can free a segment or so.
 const SHORT_JOURNAL_BYTES_MIN: u64 = 1 << 20;

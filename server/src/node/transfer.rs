@@ -50,6 +50,11 @@ pub enum TransferStep {
     },
     /// What came is of no use any more: the log was quicker.
     GiveUp,
+    /// Keep room for a snapshot of so many bytes, so that the next one can be written on a full disk (RULES R18).
+    Reserve {
+        /// How many.
+        bytes: u64,
+    },
     /// Remove the snapshots that are kept: without a disk they were for a transfer alone, which has ended.
     DropKept,
 }

@@ -5,15 +5,15 @@
 //! received-00000000000000000123.snap     from another replica: the log between older ones and it is not here
 //! snapshot.tmp                           being written
 //! incoming-00000000000000000123.tmp      being received
-//! snapshot.reserve                       room for the next one, written or received; what is in it is arbitrary
+//! snapshot-0.reserve, snapshot-1.reserve room for the next two, written or received; what is in it is arbitrary
 //! ```
 
 use std::io;
 
 use paxos::Slot;
 
-use super::SnapshotError;
-use crate::journal::{Disk, GrowingFile, segment_bytes_max};
+use super::{SnapshotError, reserve};
+use crate::journal::Disk;
 
 /// A snapshot that is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,31 +56,6 @@ pub fn read_piece(
     }
 }
 
-/// Makes the room that is kept for the next snapshot fit it: a quarter more than the newest takes, or at least as much. So
-/// the next one can be written on a disk without any room (RULES R18). With no snapshot yet, room is kept for what a journal
-/// may hold when the first is taken.
-///
-/// # Errors
-/// There is no room for it now, or the file system cannot promise any. Nothing rests on it.
-pub fn keep_reserve(disk: &dyn Disk, kept: &[Kept]) -> Result<(), SnapshotError> {
-    let reserved = disk.length(RESERVE_NAME).ok();
-    let reserve = |bytes| {
-        if reserved == Some(bytes) {
-            return Ok(());
-        }
-        let made = disk.reserve(RESERVE_NAME, bytes);
-        made.map_err(SnapshotError::disk("make room for", "the next snapshot"))
-    };
-    match kept.last().map(|newest| newest.bytes) {
-        Some(bytes) => {
-            let wanted = bytes + bytes / 4 + RESERVE_BYTES_MIN;
-            reserve(wanted).or_else(|_| reserve(bytes))
-        }
-        None if reserved.is_some_and(|bytes| bytes <= segment_bytes_max(u64::MAX)) => Ok(()),
-        None => reserve(segment_bytes_max(disk.free_bytes().unwrap_or(0))),
-    }
-}
-
 /// Gives up what an earlier process was writing, `kept` being the snapshots. What it was receiving stays, if it is newer
 /// than these, since the transfer may go on.
 ///
@@ -91,35 +66,10 @@ pub fn give_up_leftovers(disk: &dyn Disk, kept: &[Kept]) -> Result<(), SnapshotE
         let slot = incoming_slot_of(&name);
         let is_old = slot.is_some_and(|slot| kept.last().is_some_and(|kept| slot <= kept.slot));
         if is_old || name == TEMPORARY_NAME {
-            give_up(disk, &name);
+            reserve::give_up(disk, &name);
         }
     }
     Ok(())
-}
-
-/// Opens the file `temporary` to be written behind `bytes_kept`. One that begins anew takes the room that is kept, if any;
-/// without it the file takes what is free.
-pub(super) fn open(
-    disk: &dyn Disk,
-    temporary: &str,
-    bytes_kept: u64,
-) -> Result<Box<dyn GrowingFile>, SnapshotError> {
-    if bytes_kept == 0 {
-        let _ = disk.rename(RESERVE_NAME, temporary);
-    }
-    disk.open_growing(temporary, bytes_kept)
-        .inspect_err(|_| give_up(disk, temporary))
-        .map_err(SnapshotError::disk("create", temporary))
-}
-
-/// The file `temporary` becomes no snapshot: its room is kept for the next, unless there is some already.
-pub(super) fn give_up(disk: &dyn Disk, temporary: &str) {
-    // What stays under its name is given up by the next process.
-    let _ = if disk.length(RESERVE_NAME).is_ok() {
-        disk.remove(temporary)
-    } else {
-        disk.rename(temporary, RESERVE_NAME)
-    };
 }
 
 /// All snapshots, oldest first.
@@ -243,11 +193,6 @@ pub(super) fn slot_of(name: &str) -> Option<Slot> {
 }
 
 const RECEIVED: &str = "received-";
-
-const RESERVE_NAME: &str = "snapshot.reserve";
-
-/// What is kept beyond a quarter more than the last snapshot took: a store that is nearly empty grows by more.
-const RESERVE_BYTES_MIN: u64 = 64 << 10;
 
 /// How a snapshot is called while it is written. There is one at a time, and what an earlier one left is overwritten.
 pub(super) const TEMPORARY_NAME: &str = "snapshot.tmp";

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use paxos::Slot;
 
-use super::SnapshotError;
 use super::files::{self, Kept, incoming_name, incoming_slot_of};
 use super::reader::{Restored, restore, verified_prefix};
+use super::{SnapshotError, reserve};
 use crate::journal::{Disk, GrowingFile};
 
 /// A snapshot on its way to this replica.
@@ -36,11 +36,11 @@ impl Incoming {
         for other in files::list(&*disk)? {
             match incoming_slot_of(&other) {
                 Some(found) if found == slot => bytes = verified_prefix(&*disk, &name)?,
-                Some(_) => files::give_up(&*disk, &other),
+                Some(_) => reserve::give_up(&*disk, &other),
                 None => {}
             }
         }
-        let file = files::open(&*disk, &name, bytes)?;
+        let file = reserve::open(&*disk, &name, bytes)?;
         Ok(Self {
             disk,
             slot,
@@ -82,7 +82,7 @@ impl Incoming {
 
     /// Gives the transfer up.
     pub fn give_up(self) {
-        files::give_up(&*self.disk, &self.name);
+        reserve::give_up(&*self.disk, &self.name);
     }
 
     /// Everything has arrived: verifies it, gives it its name, and removes all others, because the log between them and it

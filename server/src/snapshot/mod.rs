@@ -11,31 +11,32 @@
 //! name; what is left over is removed when the next one is durable.
 //!
 //! # Room for the next
-//! On a full disk only trimming makes room, and only snapshots let the log be trimmed (RULES R18). So when one is durable,
-//! and the surplus is removed, the room for the next is taken beforehand, a quarter more than the last one needed: as a
-//! file without content, which becomes the next snapshot, written or received. What is given up half-made goes back there. A
-//! store of so many bytes therefore takes at most three and a quarter times as much here, at all times. Before the first
-//! snapshot, which is taken when the journal has grown by a segment or so, as much is kept.
+//! On a full disk only trimming makes room, and only snapshots let the log be trimmed (RULES R18). So the room for the next
+//! is taken beforehand, and grows with the state, always a little ahead of it: as a file without content, which becomes the
+//! next snapshot, written or received. What is given up half-made goes back there. The log is trimmed below the older of two
+//! snapshots, so there is room for two; the second takes the place of the oldest. A store of so many bytes that does not
+//! change therefore takes at most three and a half times as much here, and one that has just grown from nothing two and a
+//! half times, at all times.
 //!
 //! # Files
 //! `format.rs` has the bytes, `files.rs` names and what is kept, `reader.rs` verification; `writer.rs` and `incoming.rs`
-//! make files. Nothing here knows agreement, sockets or clocks.
+//! make files, in the room that `reserve.rs` keeps. Nothing here knows agreement, sockets or clocks.
 
 mod files;
 mod format;
 mod incoming;
 mod reader;
+mod reserve;
 mod writer;
 
 use std::io;
 
 use thiserror::Error;
 
-pub use files::{
-    Kept, drop_all, give_up_leftovers, is_snapshot_name, keep_reserve, newest, read_piece,
-};
+pub use files::{Kept, drop_all, give_up_leftovers, is_snapshot_name, newest, read_piece};
 pub use incoming::Incoming;
 pub use reader::{Loaded, Restored, load};
+pub use reserve::keep_reserve;
 pub use writer::Writer;
 
 /// Why there is no snapshot where there should be one.

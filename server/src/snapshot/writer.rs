@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::SnapshotError;
 use super::files::{self, Kept, TEMPORARY_NAME};
 use super::format::{Chunks, encode_head};
+use super::{SnapshotError, reserve};
 use crate::journal::{Disk, GrowingFile};
 use crate::node::image::{Parts, Tally};
 use crate::node::{Piece, SnapshotHead};
@@ -35,7 +35,7 @@ impl Writer {
         head: SnapshotHead,
         state_hash: u128,
     ) -> Result<Self, SnapshotError> {
-        let file = files::open(&*disk, TEMPORARY_NAME, 0)?;
+        let file = reserve::open(&*disk, TEMPORARY_NAME, 0)?;
         let encoded = encode_head(&head);
         let mut writer = Self {
             disk,
@@ -82,7 +82,7 @@ impl Writer {
         let disk = Arc::clone(&self.disk);
         let finished = self.end_and_keep(kept);
         if finished.is_err() {
-            files::give_up(&*disk, TEMPORARY_NAME);
+            reserve::give_up(&*disk, TEMPORARY_NAME);
         }
         finished
     }
@@ -109,7 +109,7 @@ impl Writer {
 
     /// Gives the snapshot up.
     pub fn give_up(self) {
-        files::give_up(&*self.disk, TEMPORARY_NAME);
+        reserve::give_up(&*self.disk, TEMPORARY_NAME);
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {

@@ -60,6 +60,12 @@ impl Cluster {
         Self::start_as(&[], flags, proxy)
     }
 
+    /// With the replicas' files in directories of the test's.
+    pub(crate) fn start_at(data: Vec<PathBuf>) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        Self::start_in(directory, data, &[], &[], |_| None)
+    }
+
     fn start_as(
         diskless: &[usize],
         flags: &[&str],

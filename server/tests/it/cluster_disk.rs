@@ -122,8 +122,8 @@ fn spoil_newest_snapshot(data: &Path) -> String {
     newest
 }
 
-/// Seven times 16 MiB, two snapshots of 1,000 keys, and the room for a third.
-const DISK_BYTES_MAX: u64 = (7 << 24) + (64 << 10) + 1_000 * 350 * 13 / 4;
+/// Seven times 16 MiB, two snapshots of 1,000 keys, and the room for two more in the place of the oldest.
+const DISK_BYTES_MAX: u64 = (7 << 24) + (128 << 10) + 1_000 * 350 * 7 / 2;
 
 fn bytes_on_disk(data: &Path) -> u64 {
     let entries = fs::read_dir(data).unwrap().map(Result::unwrap);

@@ -85,7 +85,7 @@ type FileId = u64;
 #[derive(Clone, Debug)]
 enum NameChange {
     Give(String, FileId),
-    Rename(String, String, FileId),
+    Rename(String, FileId),
     Remove(String, FileId),
 }
 
@@ -230,10 +230,9 @@ fn apply(names: &mut BTreeMap<String, FileId>, change: NameChange) {
         NameChange::Give(name, file) => {
             names.insert(name, file);
         }
-        NameChange::Rename(from, to, file) => {
-            if names.get(&from) == Some(&file) {
-                names.remove(&from);
-            }
+        NameChange::Rename(to, file) => {
+            // A file has one name at all times: one that is given a later name lost those before, whatever was lost else.
+            names.retain(|_, named| *named != file);
             names.insert(to, file);
         }
         NameChange::Remove(name, file) => {
@@ -457,7 +456,7 @@ impl Disk for FaultyDisk {
         let mut state = self.state.lock();
         if state.step()? {
             let file = state.look_up(from)?;
-            state.change_name(NameChange::Rename(from.to_owned(), to.to_owned(), file));
+            state.change_name(NameChange::Rename(to.to_owned(), file));
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ mod cluster_disks;
 #[cfg(test)]
 mod cluster_faults;
 #[cfg(test)]
+mod cluster_full_disk;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_junk_datagrams;

@@ -32,7 +32,7 @@ fn what_was_synced_is_read_back_and_a_spare_comes_from_another_thread() {
             }
         }
         storage.journal.seal().unwrap();
-        assert_eq!(storage.journal.disk_bytes(), (4 + 8) << 20);
+        assert_eq!(storage.journal.disk_bytes(), (4 + 8 + 16) << 20);
         storage.identity.incarnation
     };
     for _ in 0..2 {

@@ -60,6 +60,8 @@ pub(super) struct Start {
     pub(super) snapshot_journal_bytes: u64,
     /// So much of the log is kept in memory for a replica that is away.
     pub(super) kept_log_bytes: usize,
+    /// Nothing survives a crash.
+    pub(super) diskless: bool,
     /// The longest that a segment of the journal becomes.
     pub(super) segment_bytes_max: u64,
     pub(super) bug: Option<Bug>,
@@ -157,6 +159,9 @@ impl SimReplica {
         let mut node = Node::new(node_settings, storage.identity, recovery, storage.blank);
         node.take_snapshots_every(start.snapshot_journal_bytes);
         node.keep_log_bytes(start.kept_log_bytes);
+        if start.diskless {
+            node.run_without_disk();
+        }
         self.process = Some(Process {
             node,
             journal: storage.journal,

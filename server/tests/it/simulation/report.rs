@@ -14,6 +14,8 @@ pub(super) struct Report {
     pub(super) snapshots: u64,
     pub(super) transfers: u64,
     pub(super) wipes: u64,
+    /// Runs whose replicas had no disks.
+    pub(super) diskless: u64,
     pub(super) rollbacks: u64,
     pub(super) role_failures: u64,
     pub(super) full_disks: u64,
@@ -32,6 +34,7 @@ impl Report {
         self.snapshots += other.snapshots;
         self.transfers += other.transfers;
         self.wipes += other.wipes;
+        self.diskless += other.diskless;
         self.rollbacks += other.rollbacks;
         self.role_failures += other.role_failures;
         self.full_disks += other.full_disks;
@@ -43,7 +46,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} rollbacks={} role_failures={} full_disks={} snapshots={} transfers={} simulated_hours={:.2}",
+            "chosen={} operations={} crashes={} stops={} partitions={} pauses={} wipes={} rollbacks={} diskless={} role_failures={} full_disks={} snapshots={} transfers={} simulated_hours={:.2}",
             self.chosen,
             self.operations,
             self.crashes,
@@ -52,6 +55,7 @@ impl fmt::Display for Report {
             self.pauses,
             self.wipes,
             self.rollbacks,
+            self.diskless,
             self.role_failures,
             self.full_disks,
             self.snapshots,

@@ -25,9 +25,10 @@ pub(super) struct Failing {
 }
 
 impl Failing {
-    pub(super) fn draw(seed: u64, bug: Option<Bug>) -> Self {
+    /// Replicas without disks have no agents that fail: a successor starts from the disk.
+    pub(super) fn draw(seed: u64, bug: Option<Bug>, diskless: bool) -> Self {
         let mut random = Random::new(seed.rotate_left(41) ^ 0x61_67_65_6e_74);
-        let happens = bug.is_none_or(Bug::is_about_agents);
+        let happens = bug.is_none_or(Bug::is_about_agents) && !diskless;
         let longest = random.pick(&[0, 0, 100 * MS, 400 * MS, 2_000 * MS]);
         Self {
             interval_us_max: if happens { longest } else { 0 },

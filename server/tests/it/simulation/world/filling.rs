@@ -34,14 +34,14 @@ pub(super) struct Filling {
 impl Filling {
     /// Where disks are lost too, replicas learn the whole log again and write it, whatever room there is: no reserve is kept
     /// for that.
-    pub(super) fn draw(seed: u64, bug: Option<Bug>, loses_disks: bool) -> Self {
+    pub(super) fn draw(seed: u64, bug: Option<Bug>, loses_disks: bool, diskless: bool) -> Self {
         let mut random = Random::new(seed.rotate_left(29) ^ 0x66_75_6c_6c);
         let kind = random.pick(&[Kind::Never, Kind::Never, Kind::Quite, Kind::ToTheReserve]);
         let kind = match kind {
             Kind::ToTheReserve if loses_disks => Kind::Quite,
             kind => kind,
         };
-        let happens = bug.is_none_or(|bug| bug == Bug::ProposesIntoFullDisks);
+        let happens = bug.is_none_or(|bug| bug == Bug::ProposesIntoFullDisks) && !diskless;
         Self {
             kind: if happens { kind } else { Kind::Never },
             interval_us_max: random.pick(&[300 * MS, 1_000 * MS, 3_000 * MS]),

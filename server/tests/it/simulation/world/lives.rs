@@ -28,6 +28,10 @@ impl World {
 
     /// A process is told to stop: it ends by itself soon, and starts again.
     pub(super) fn stop(&mut self, replica: usize) {
+        if self.wiping.diskless {
+            // It would be without a memory afterwards, and by then others may be.
+            return;
+        }
         if let Some(process) = &mut self.replicas[replica].process
             && !std::mem::replace(&mut process.is_stopping, true)
         {
@@ -53,12 +57,16 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, replica: usize, power: bool) {
-        if self.replicas[replica].process.is_none() {
+        let is_up = self.replicas[replica].process.is_some();
+        if !is_up || (self.wiping.diskless && !self.may_forget(replica)) {
             return;
         }
         self.trace(|| format!("r{replica} crashes, power={power}"));
         self.report.crashes += 1;
         self.replicas[replica].crash(power, &mut self.random);
+        if self.wiping.diskless {
+            self.forget_all(replica);
+        }
         let longest = self.random.pick(&[50 * MS, 500 * MS, 3_000 * MS]);
         let after = self.random.between(10 * MS, longest);
         self.schedule(after, Event::Restart { replica });

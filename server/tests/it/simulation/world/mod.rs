@@ -172,15 +172,22 @@ impl World {
             draw_snapshot_bounds(seed, &mut snapshot_random);
         let count = faults.replicas;
         let wiping = Wiping::draw(seed, count, bug);
-        let rolling_back = RollingBack::draw(seed, count, bug);
-        let filling = Filling::draw(seed, bug, wiping.happens() || rolling_back.happens());
+        let rolling_back = RollingBack::draw(seed, count, bug, wiping.diskless);
+        let loses_disks = wiping.happens() || rolling_back.happens();
+        let filling = Filling::draw(seed, bug, loses_disks, wiping.diskless);
         filling.limit_pipelines(&mut faults);
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
             .map(|id| SimClient::new(id, random.draw(), &faults))
             .collect();
+        let wiping = Wiping::draw(seed, count, bug);
         Self {
+            report: Report {
+                diskless: wiping.diskless.into(),
+                ..Report::default()
+            },
             start: Start {
+                diskless: wiping.diskless,
                 members: members.clone(),
                 reads_through_log: faults.reads_through_log,
                 snapshot_journal_bytes,
@@ -213,12 +220,11 @@ impl World {
             last_nonce: BTreeMap::new(),
             chosen_at: 0,
             standstill_us: 0,
+            failing: Failing::draw(seed, bug, wiping.diskless),
             wiping,
-            failing: Failing::draw(seed, bug),
             filling,
             rolling_back,
             calm: false,
-            report: Report::default(),
             hasher: DefaultHasher::new(),
         }
     }

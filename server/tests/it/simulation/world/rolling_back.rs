@@ -25,9 +25,10 @@ pub(super) struct RollingBack {
 }
 
 impl RollingBack {
-    pub(super) fn draw(seed: u64, replicas: usize, bug: Option<Bug>) -> Self {
+    pub(super) fn draw(seed: u64, replicas: usize, bug: Option<Bug>, diskless: bool) -> Self {
         let mut random = Random::new(seed.rotate_left(53) ^ 0x72_6f_6c_6c);
-        let happens = replicas > 1 && bug.is_none_or(|bug| bug == Bug::VotesRolledBack);
+        let is_about_disks = bug.is_none_or(|bug| bug == Bug::VotesRolledBack);
+        let happens = replicas > 1 && is_about_disks && !diskless;
         let longest = random.pick(&[0, 0, 300 * MS, 1_000 * MS]);
         Self {
             interval_us_max: if happens { longest } else { 0 },

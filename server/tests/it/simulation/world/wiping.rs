@@ -26,6 +26,8 @@ pub(super) struct Wiping {
     blank_max: usize,
     /// Whose disk was lost and who has not voted since.
     blank: BTreeSet<usize>,
+    /// The replicas run without disks: every crash takes the memory.
+    pub(super) diskless: bool,
 }
 
 impl Wiping {
@@ -37,6 +39,7 @@ impl Wiping {
         let longest = random.pick(&[0, 0, 500 * MS, 2_000 * MS, 4_000 * MS]);
         Self {
             interval_us_max: if happens { longest } else { 0 },
+            diskless: happens && bug.is_none() && longest > 0 && random.chance(200),
             random,
             blank_max,
             blank: BTreeSet::new(),
@@ -67,11 +70,13 @@ impl World {
         let any = self.wiping.random.between(0, count) as usize;
         let leader = self.leader().filter(|_| self.wiping.random.chance(500));
         let replica = leader.unwrap_or(any);
-        let blank = self.blank_replicas();
-        if blank.contains(&replica) || blank.len() >= self.wiping.blank_max {
+        if !self.may_forget(replica) {
             return;
         }
         self.crash(replica, true);
+        if self.wiping.diskless {
+            return;
+        }
         self.trace(|| format!("r{replica} loses its disk"));
         self.report.wipes += 1;
         self.wiping.blank.insert(replica);
@@ -85,6 +90,20 @@ impl World {
         } else {
             self.replicas[replica].disk = FaultyDisk::new();
         }
+    }
+
+    /// Whether enough others remember for this one to lose its memory.
+    pub(super) fn may_forget(&mut self, replica: usize) -> bool {
+        let blank = self.blank_replicas();
+        !blank.contains(&replica) && blank.len() < self.wiping.blank_max
+    }
+
+    /// A replica without a disk has ended: what it held is lost.
+    pub(super) fn forget_all(&mut self, replica: usize) {
+        self.trace(|| format!("r{replica} had no disk"));
+        self.report.wipes += 1;
+        self.wiping.blank.insert(replica);
+        self.replicas[replica].disk = FaultyDisk::new();
     }
 
     /// A segment is gone: what the journal held is in doubt, and the identity is still there.
@@ -109,10 +128,11 @@ impl World {
         self.wiping.blank.clone()
     }
 
-    /// Where disks are lost nobody forgets what others may have to learn again: the log in memory is all that they can
-    /// learn it from.
+    /// Where disks are lost nobody forgets what others may have to learn again, so that replicas come back by the log;
+    /// without disks they come back by snapshots.
     pub(super) fn keep_in_memory(&self, message: &mut PeerMessage) {
-        if !self.wiping.happens() && !self.rolling_back.happens() {
+        let loses_none = !self.wiping.happens() && !self.rolling_back.happens();
+        if loses_none || self.wiping.diskless {
             return;
         }
         if let PeerMessage::Agreement(
