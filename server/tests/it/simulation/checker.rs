@@ -151,7 +151,7 @@ impl<'a> Search<'a> {
     }
 
     /// The operations at or after `candidate` that may come next, as far as time, their connections' order and the
-    /// revisions of changes tell.
+    /// revisions that answers named tell.
     fn next_operations(&self, candidate: usize) -> impl Iterator<Item = usize> + '_ {
         let returns = self
             .left()
@@ -159,14 +159,14 @@ impl<'a> Search<'a> {
         let horizon = returns.min().unwrap_or(u64::MAX);
         let revisions = self
             .left()
-            .filter_map(|place| self.operations[place].revision);
+            .filter_map(|place| self.operations[place].revision());
         let next_revision = revisions.min();
         self.order[candidate..]
             .iter()
             .copied()
             .filter(move |&place| self.operations[place].called <= horizon && !self.done[place])
             .filter(move |&place| {
-                let revision = self.operations[place].revision;
+                let revision = self.operations[place].revision();
                 revision.is_none() || revision == next_revision
             })
             .filter(|&place| self.before[place].is_none_or(|before| self.done[before]))
@@ -384,5 +384,22 @@ mod tests {
         let wrong = [with_revision(first, 8), with_revision(second, 7)];
         assert_eq!(check_key(&right), Ok(()));
         assert!(check_key(&wrong).is_err());
+    }
+
+    #[test]
+    fn what_saw_a_revision_stands_behind_the_change_that_made_it() {
+        let absent_delete = Kind::Delete {
+            existed: Some(false),
+        };
+        let history = |seen| {
+            let change = operation(1, 1, 9, put("a"));
+            let delete = operation(2, 2, 3, absent_delete.clone());
+            [(change, 7), (delete, seen)].map(|(operation, revision)| Operation {
+                revision: Some(revision),
+                ..operation
+            })
+        };
+        assert_eq!(check_key(&history(6)), Ok(()));
+        assert!(check_key(&history(7)).is_err(), "it was there by then");
     }
 }

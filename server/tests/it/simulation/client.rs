@@ -483,15 +483,14 @@ impl SimClient {
     }
 }
 
-/// The revision of the change that was made, if one was.
+/// The revision of the change that was made, or the one that was seen.
 fn revision_of(outcome: &Outcome) -> Option<u64> {
     match outcome {
         Outcome::Put { revision }
         | Outcome::Appended { revision, .. }
-        | Outcome::Deleted {
-            revision,
-            existed: true,
-        } => Some(*revision),
-        _ => None,
+        | Outcome::Deleted { revision, .. }
+        | Outcome::Value { revision, .. }
+        | Outcome::Absent { revision } => Some(*revision),
+        Outcome::SessionOpened { .. } | Outcome::Status(_) | Outcome::Refused(_) => None,
     }
 }
