@@ -26,6 +26,8 @@ pub(super) struct Process {
     pub(super) waiting: Vec<Work>,
     /// What the sync under way covers.
     pub(super) syncing: Option<VecDeque<Work>>,
+    /// The number of the last piece of work that it covers, of which some may be written already.
+    pub(super) syncing_last: u64,
     /// The disk has no room for what is being synced: it is tried again.
     pub(super) is_stalled: bool,
     pub(super) handed: u64,
@@ -170,6 +172,7 @@ impl Process {
         if self.syncing.is_some() || self.waiting.is_empty() {
             return false;
         }
+        self.syncing_last = self.waiting.last().map_or(self.durable, |work| work.number);
         self.syncing = Some(std::mem::take(&mut self.waiting).into());
         true
     }
@@ -177,17 +180,16 @@ impl Process {
     /// The sync under way ends, or finds the disk full and is to be tried again: says which.
     pub(super) fn end_sync(&mut self, bug: Option<Bug>) -> Result<bool, String> {
         let mut works = self.syncing.take().expect("a sync ends after it began");
-        let last = works.back().map_or(self.durable, |work| work.number);
         if bug == Some(Bug::SyncSkipped) {
-            self.durable = last;
+            self.durable = self.syncing_last;
             return Ok(true);
         }
         self.is_stalled = !self.write(&mut works)?;
         if self.is_stalled {
-            self.durable = works.front().map_or(self.durable, |work| work.number - 1);
+            // What is appended may be staged only: none of it counts before all is synced.
             self.syncing = Some(works);
         } else {
-            self.durable = last;
+            self.durable = self.syncing_last;
             if self.waiting.is_empty() {
                 unless_full(self.journal.seal())?;
             }

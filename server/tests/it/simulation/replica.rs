@@ -173,6 +173,7 @@ impl SimReplica {
             disk,
             waiting: Vec::new(),
             syncing: None,
+            syncing_last: 0,
             is_stalled: false,
             handed: 0,
             durable: 0,
