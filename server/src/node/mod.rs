@@ -393,6 +393,7 @@ impl Node {
         self.run_agreement();
         self.stop_if_state_differs();
         self.continue_snapshot();
+        self.count_snapshot_step();
         std::mem::take(&mut self.out)
     }
 

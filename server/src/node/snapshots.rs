@@ -58,6 +58,8 @@ pub(super) struct Snapshots {
     kept: Vec<(Slot, Written)>,
     written: Written,
     taking: Option<Taking>,
+    /// Steps that were handed out and have not been answered: one of a snapshot that was given up may be among them.
+    handed_out: usize,
     /// How long a snapshot there was asked to be room for, since the last one.
     reserved_bytes: u64,
     /// After a failure the next is taken no earlier than at this tick.
@@ -95,6 +97,7 @@ impl Snapshots {
             kept: Vec::new(),
             written: Written::default(),
             taking: None,
+            handed_out: 0,
             reserved_bytes: 0,
             retry_tick: 0,
             journal_bytes_min: JOURNAL_BYTES_MIN,
@@ -232,12 +235,15 @@ impl Node {
         }
     }
 
-    /// The last [`SnapshotStep`] was done, or could not be.
+    /// A [`SnapshotStep`] was done, or could not be: they are answered in the order in which they were handed out.
     pub fn snapshot_progress(&mut self, progress: SnapshotProgress) {
+        let handed_out = self.snapshots.handed_out.saturating_sub(1);
+        self.snapshots.handed_out = handed_out;
         match progress {
             SnapshotProgress::Written => {
                 if let Some(taking) = &mut self.snapshots.taking {
-                    taking.is_due = true;
+                    // What was written may belong to a snapshot that was given up; this one's own step comes after it.
+                    taking.is_due = handed_out == 0 && self.out.snapshot.is_none();
                 }
             }
             SnapshotProgress::Durable(kept) => {
@@ -377,6 +383,11 @@ impl Node {
             taking.is_due = false;
         }
         self.out.snapshot = Some(step);
+    }
+
+    /// The step that this turn hands out, if any, will be answered.
+    pub(super) fn count_snapshot_step(&mut self) {
+        self.snapshots.handed_out += usize::from(self.out.snapshot.is_some());
     }
 
     /// Whether the journal holds the log below `slot` for certain. A snapshot counts no earlier: if it turned out to be

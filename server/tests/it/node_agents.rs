@@ -2,7 +2,7 @@
 
 use common::{Change, Outcome, Request, SessionId, Write};
 use kvpaxos_server::identity::ClusterSettings;
-use kvpaxos_server::node::{Recovery, SnapshotStep, TransferStep};
+use kvpaxos_server::node::{Recovery, SnapshotProgress, SnapshotStep, TransferStep};
 use kvpaxos_server::peers::PeerMessage;
 use kvpaxos_server::snapshot_thread::SnapshotJob;
 use paxos::{Agent, ReplicaId, Slot};
@@ -158,6 +158,29 @@ fn r16_a_snapshot_that_is_being_taken_ends_with_its_learner() {
         cluster.nodes[cluster.leader()].state_hash()
     );
     assert_eq!(cluster.stops, []);
+}
+
+#[test]
+fn r16_what_is_said_of_a_given_up_snapshot_is_not_taken_for_the_next_ones() {
+    let (mut cluster, session) = cluster();
+    write(&mut cluster, session, 1..20);
+    let place = follower(&cluster);
+    cluster.undone = Some(Vec::new());
+    cluster.nodes[place].take_snapshots_every(1);
+    cluster.tick();
+    assert_eq!(begun(&cluster), [place]);
+    assert!(cluster.nodes[place].fail_agent(Agent::Learner));
+    restore_learner(&mut cluster, place);
+    let node = &mut cluster.nodes[place];
+    // The next one is begun, and before that is handed out, the beginning of the first is said to be written.
+    node.tick();
+    node.snapshot_progress(SnapshotProgress::Written);
+    let step = node.take_output().snapshot;
+    assert!(matches!(step, Some(SnapshotStep::Begin { .. })), "{step:?}");
+    assert!(node.take_output().snapshot.is_none());
+    node.snapshot_progress(SnapshotProgress::Written);
+    let step = node.take_output().snapshot;
+    assert!(matches!(step, Some(SnapshotStep::Piece(_))), "{step:?}");
 }
 
 fn put(tag: u64, session: SessionId, sequence: u64, after: u64) -> Request {

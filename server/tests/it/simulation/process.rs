@@ -38,7 +38,7 @@ pub(super) struct Process {
     pub(super) ticker: Ticker,
     pub(super) snapshots: SnapshotWork,
     /// What the node wants done for a snapshot next.
-    pub(super) snapshot_step: Option<SnapshotStep>,
+    pub(super) snapshot_steps: VecDeque<SnapshotStep>,
     /// What it wants done for snapshots that travel, in order.
     pub(super) transfers: VecDeque<TransferStep>,
     pub(super) received: Option<Slot>,
@@ -240,11 +240,11 @@ impl Process {
         let is_new = step.is_some();
         assert!(
             !is_new
-                || self.snapshot_step.is_none()
+                || self.snapshot_steps.is_empty()
                 || matches!(step, Some(SnapshotStep::Begin { .. })),
             "a step is handed out before the last was done"
         );
-        self.snapshot_step = step.or_else(|| self.snapshot_step.take());
+        self.snapshot_steps.extend(step);
         is_new
     }
 
@@ -277,7 +277,9 @@ impl Process {
 
     /// The first of these steps is done, after whatever the same thread was given before; says whether a snapshot came.
     pub(super) fn end_transfer(&mut self) -> Result<bool, String> {
-        self.end_snapshot_step()?;
+        while !self.snapshot_steps.is_empty() {
+            self.end_snapshot_step()?;
+        }
         let Some(step) = self.transfers.pop_front() else {
             return Ok(false);
         };
@@ -295,7 +297,7 @@ impl Process {
     }
 
     pub(super) fn write_snapshot(&mut self) -> Result<Option<SnapshotProgress>, String> {
-        let Some(step) = self.snapshot_step.take() else {
+        let Some(step) = self.snapshot_steps.pop_front() else {
             return Ok(None);
         };
         let progress = self.snapshots.take(step);

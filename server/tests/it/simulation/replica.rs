@@ -166,7 +166,7 @@ impl SimReplica {
             node,
             journal: storage.journal,
             snapshots: SnapshotWork::new(Arc::clone(&disk), loaded.kept),
-            snapshot_step: None,
+            snapshot_steps: VecDeque::new(),
             transfers: VecDeque::new(),
             received: None,
             trim_below: Slot(0),
@@ -261,7 +261,7 @@ impl SimReplica {
             let _ = process.write(&mut works);
             self.disk.plan(1 << 60, Fault::Stop);
         }
-        if process.snapshot_step.is_some() && random.chance(700) {
+        if !process.snapshot_steps.is_empty() && random.chance(700) {
             self.disk.plan(random.between(0, 5), Fault::Stop);
             let _ = process.write_snapshot();
             self.disk.plan(1 << 60, Fault::Stop);
