@@ -37,6 +37,8 @@ mod datagram_exchange;
 #[cfg(test)]
 mod datagrams;
 #[cfg(test)]
+mod example_client;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod full_disk;
