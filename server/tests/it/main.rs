@@ -77,6 +77,8 @@ mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
 #[cfg(test)]
+mod operations_page;
+#[cfg(test)]
 mod peers_cases;
 #[cfg(test)]
 mod peers_codec;
