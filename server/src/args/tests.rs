@@ -109,8 +109,9 @@ fn the_page_has_every_flag_with_its_variable_and_default() {
     let command = Arguments::command();
     let mut rows = Vec::new();
     for flag in command.get_arguments() {
-        let word =
-            |text: Option<String>| text.map_or("none".to_owned(), |text| format!("`{text}`"));
+        let word = |text: Option<String>| {
+            text.map_or_else(|| "none".to_owned(), |text| format!("`{text}`"))
+        };
         let name = flag.get_long().expect("every argument is a flag");
         let variable = flag.get_env().map(|name| name.to_str().unwrap().to_owned());
         let default = flag.get_default_values().first();
