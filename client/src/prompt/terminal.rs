@@ -36,15 +36,18 @@ pub(super) fn run(console: &mut Console, arguments: &PromptArguments) -> Result<
         assistant(&mut editor).set_tone(view.tone());
         match editor.readline(&prompt) {
             Ok(line) => {
-                assistant(&mut editor).note(&line);
                 if is_kept(&line)
                     && editor.add_history_entry(&line)?
                     && let Err(error) = history.append(&mut editor)
                 {
                     console.remark(&error)?;
                 }
-                if carry_out(console, line.as_bytes())? == Next::Leave {
-                    return Ok(());
+                // What is pasted may be several commands.
+                for command in line.lines() {
+                    assistant(&mut editor).note(command);
+                    if carry_out(console, command.as_bytes())? == Next::Leave {
+                        return Ok(());
+                    }
                 }
             }
             // Else the line would look like one that was entered and not answered.
