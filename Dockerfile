@@ -33,6 +33,7 @@ USER 65532:65532
 ENTRYPOINT ["/kvpaxos-client"]
 
 FROM ${BUILD_IMAGE} AS build
+LABEL kvpaxos.stage=build
 WORKDIR /kvpaxos
 COPY . .
 # What --version says.

@@ -28,14 +28,15 @@ docker_members() {
     echo "${list#,}"
 }
 
-# Runs the client's image on the clients' network. The first arguments, up to "--", are for docker run.
+# Runs the client's image on the clients' network. The first arguments, up to "--", are for docker run. There is an init
+# because the first process of a container is deaf to Ctrl-C.
 docker_client() {
     local options=()
     while [[ $1 != -- ]]; do
         options+=("$1")
         shift
     done
-    docker run --rm --network "$cluster-clients" "${confined[@]}" "${options[@]}" "$cluster-client" "${@:2}"
+    docker run --rm --init --network "$cluster-clients" "${confined[@]}" "${options[@]}" "$cluster-client" "${@:2}"
 }
 
 # Says how the image of "server" or "client" came about: the sources that it was built from.
@@ -68,6 +69,8 @@ docker_build() {
             build_image "$target" "$sources" --target "$target" --build-arg "BUILD_IMAGE=$image" \
                 --build-arg "COMMIT=$(commit_of_sources)" .
         done
+        # What was compiled in has no name and no further use.
+        docker image prune --force --filter label=kvpaxos.stage=build >/dev/null
     fi
 }
 
@@ -102,7 +105,9 @@ container_says() {
 
 create_replica() {
     local i=$1 tcp=$((base_tcp + $1)) udp=$((base_udp + $1)) peer=$((base_peer + $1)) settings=() setting
-    for setting in "${passed_on[@]}"; do settings+=(--env "KVPAXOS_$setting"); done
+    for setting in "${passed_on[@]}"; do
+        if [[ -v KVPAXOS_$setting ]]; then settings+=(--env "KVPAXOS_$setting"); fi
+    done
     docker volume create --label "kvpaxos.cluster=$cluster" "$(volume_of "$i")" >/dev/null
     docker create --name "$(container_of "$i")" --label "kvpaxos.cluster=$cluster" \
         --label "kvpaxos.ports=$base_tcp,$base_udp" --network "$cluster-clients" --network-alias "replica-$i" \
