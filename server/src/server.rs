@@ -118,14 +118,10 @@ impl Server {
     /// See [`ServerError`]. Nothing runs then.
     pub fn start(config: &Config, listeners: Listeners, fatal: Fatal) -> Result<Self, ServerError> {
         let client_address = listeners.clients.local_addr()?;
-        let datagram_address = match &listeners.datagrams {
-            Some(socket) => Some(socket.local_addr()?),
-            None => None,
-        };
-        let peer_address = match &listeners.peers {
-            Some(listener) => Some(listener.local_addr()?),
-            None => None,
-        };
+        let datagrams = listeners.datagrams.as_ref();
+        let datagram_address = datagrams.map(UdpSocket::local_addr).transpose()?;
+        let peers = listeners.peers.as_ref();
+        let peer_address = peers.map(TcpListener::local_addr).transpose()?;
         let Opened {
             disk,
             identity,
@@ -134,10 +130,7 @@ impl Server {
             recovery,
             cluster,
             kept,
-        } = match &config.data {
-            Some(directory) => open_directory(config, directory)?,
-            None => Opened::without_disk(config),
-        };
+        } = Opened::by(config)?;
         let birth = rand::random();
         let poll = Poll::new()?;
         let (outside, inbox) = mailbox(poll.registry(), BELL)?;
@@ -145,10 +138,10 @@ impl Server {
         let durable = durable_at_start(journal.as_ref());
         let settings = node_settings(config, cluster, birth);
         let mut node = Node::new(settings, identity, recovery, blank);
-        if journal.is_none() {
-            node.run_without_disk();
+        match &journal {
+            Some(journal) => node.note_journal_bytes(journal.disk_bytes()),
+            None => node.run_without_disk(),
         }
-        node.note_journal_bytes(durable.journal_bytes);
         let snapshot_thread =
             SnapshotThread::start(Arc::clone(&disk), kept, outside.clone(), fatal.clone())?;
         let start_journal =
@@ -157,14 +150,11 @@ impl Server {
         let settings = workers_settings(config, cluster);
         let workers = Workers::start(&settings, to_mio(listeners.clients)?, &outside)?;
         let counters = Arc::<DatagramCounters>::default();
-        let datagrams = match listeners.datagrams {
-            Some(socket) => {
-                let counters = Arc::clone(&counters);
-                let datagrams = start_datagrams(config, &settings, counters, socket, &outside)?;
-                Some(datagrams)
-            }
-            None => None,
+        let start_datagrams = |socket| {
+            let counters = Arc::clone(&counters);
+            start_datagrams(config, &settings, counters, socket, &outside)
         };
+        let datagrams = listeners.datagrams.map(start_datagrams).transpose()?;
         let mut mailboxes = workers.mailboxes();
         mailboxes.extend(datagrams.as_ref().map(Datagrams::mailbox));
         let thread = ReplicaThread {
@@ -183,9 +173,8 @@ impl Server {
             fatal,
             failing: config.failing.clone(),
         };
-        let replica_thread = thread::Builder::new()
-            .name("replica".to_owned())
-            .spawn(move || thread.run())?;
+        let builder = thread::Builder::new().name("replica".to_owned());
+        let replica_thread = builder.spawn(move || thread.run())?;
         Ok(Self {
             client_address,
             datagram_address,
@@ -253,6 +242,13 @@ struct Opened {
 }
 
 impl Opened {
+    fn by(config: &Config) -> Result<Self, ServerError> {
+        match &config.data {
+            Some(directory) => open_directory(config, directory),
+            None => Ok(Self::without_disk(config)),
+        }
+    }
+
     /// A replica without a disk begins a life that no peer knows, in a cluster that may know an earlier one.
     fn without_disk(config: &Config) -> Self {
         let cluster = config.cluster.for_founding();

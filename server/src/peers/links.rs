@@ -5,6 +5,8 @@
 //! (`link::keeps_new`). Owns the peer listener and all peer sockets; it uses the poll of the replica thread, blocks
 //! on nothing, and holds a bounded amount of memory for each peer and for all strangers together.
 
+mod introductions;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
@@ -18,10 +20,8 @@ use paxos::{Incarnation, ReplicaId};
 use super::codec::{PeerFrame, append_frame_head, peer_frame_bytes_max};
 use super::connection::{Connection, Loss, Stage};
 use super::dialer::Dialer;
-use super::greeting::{GreetingError, PEER_VERSION, PeerGreeting};
-use super::link::{
-    Link, REDIAL_INTERVAL, REFUSED_INTERVAL, head_start, keeps_new, log_loss, log_up, redial_after,
-};
+use super::greeting::{GreetingError, PeerGreeting};
+use super::link::{Link, REDIAL_INTERVAL, REFUSED_INTERVAL, head_start, log_loss, redial_after};
 use super::message::PeerMessage;
 use super::outgoing::Urgency;
 use crate::config::Member;
@@ -316,21 +316,6 @@ impl Links {
         Ok(())
     }
 
-    fn greeting_for(&self, peer: ReplicaId) -> PeerGreeting {
-        let seen = self.peers.get(&peer).map(|peer| peer.highest_serial);
-        let (seen_incarnation, seen_serial) = seen.unwrap_or_default();
-        PeerGreeting {
-            version: PEER_VERSION,
-            cluster: self.cluster,
-            replica: self.settings.replica,
-            incarnation: self.incarnation,
-            birth: self.settings.birth,
-            settings: self.settings.cluster_settings,
-            seen_incarnation,
-            seen_serial,
-        }
-    }
-
     /// Enough for two messages of the greatest length and all that is small.
     fn queued_bytes_max(&self) -> usize {
         2 * peer_frame_bytes_max(&self.settings.cluster_settings) as usize + SMALL_MESSAGES_BYTES
@@ -368,109 +353,10 @@ impl Links {
         Ok(())
     }
 
-    /// The cluster to which a majority of the members belongs, if that is another than this replica's: its files are then
-    /// in the wrong place. Only what was heard at the members' own addresses counts, so that nobody who merely connects
-    /// can say so.
-    #[must_use]
-    pub fn majority_elsewhere(&self) -> Option<u64> {
-        let majority = self.peers.len().div_ceil(2) + 1;
-        let named = self.peers.values().filter_map(|peer| peer.elsewhere);
-        named.clone().find(|cluster| {
-            let same = named.clone().filter(|other| other == cluster);
-            same.count() >= majority
-        })
-    }
-
-    /// Why this replica is not fit for the cluster that it would belong to: it was started with other settings than the
-    /// cluster was founded with, or than the member with the lowest id, which founds it. As above, only what was heard at
-    /// the members' own addresses counts.
-    #[must_use]
-    pub fn other_settings(&self) -> Option<&GreetingError> {
-        self.peers
-            .values()
-            .find_map(|peer| peer.other_settings.as_ref())
-    }
-
     fn note_serial(&mut self, peer: ReplicaId, serial: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.highest_serial.1 = peer.highest_serial.1.max(serial);
         }
-    }
-
-    /// The other side said who it is: this connection becomes the link, or it ends.
-    fn greeted(
-        &mut self,
-        connection: &mut Connection,
-        token: Token,
-        greeting: &PeerGreeting,
-        now: Instant,
-        events: &mut Vec<LinkEvent>,
-    ) -> Result<(), Loss> {
-        let id = greeting.replica;
-        if let Some(dialed) = connection.dialed.filter(|dialed| *dialed != id) {
-            let found = id;
-            return Err(GreetingError::WrongReplica { found, dialed }.into());
-        }
-        let own = self.greeting_for(id);
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return Err(GreetingError::UnknownReplica { replica: id }.into());
-        };
-        let founds = self
-            .settings
-            .members
-            .first()
-            .is_some_and(|first| first.id == id);
-        let checked = own.check(greeting);
-        let differs = matches!(&checked, Err(GreetingError::Settings { .. }));
-        let elsewhere = match &checked {
-            Err(GreetingError::Cluster { found, .. }) => Some(*found),
-            _ => None,
-        };
-        if connection.dialed.is_some() {
-            peer.elsewhere = elsewhere;
-            let is_unfit = differs && own.cluster == 0 && (greeting.cluster != 0 || founds);
-            peer.other_settings = checked.clone().err().filter(|_| is_unfit);
-        } else if elsewhere.is_some() || differs {
-            // Who dialed may be the one in the wrong place, and can only learn it from the answer.
-            connection.greet(&own);
-            connection.flush()?;
-        }
-        checked?;
-        if peer.highest_serial.0 != greeting.incarnation {
-            peer.highest_serial = (greeting.incarnation, 0);
-        }
-        let dialed_here = connection.dialed.is_some();
-        let link = Link {
-            token,
-            birth: greeting.birth,
-            since: now,
-            dialed_by_higher: dialed_here == (self.settings.replica > id),
-        };
-        if let Some(old) = peer.link {
-            if !keeps_new(&old, &link) {
-                return Err(Loss::Duplicate);
-            }
-            self.connections.remove(&old.token);
-            events.push(LinkEvent::Down(id));
-        }
-        peer.link = Some(link);
-        peer.dialer.forget();
-        if dialed_here || link.dialed_by_higher {
-            // An attempt that is still under way could only end as the duplicate that both sides drop.
-            let attempt = peer.dialing.take().filter(|attempt| *attempt != token);
-            attempt.map(|attempt| self.connections.remove(&attempt));
-        }
-        if !dialed_here {
-            let own = self.greeting_for(id);
-            connection.greet(&own);
-        }
-        connection.stage = Stage::Up { peer: id };
-        connection
-            .incoming
-            .set_frame_bytes_max(peer_frame_bytes_max(&self.settings.cluster_settings));
-        events.push(LinkEvent::Up(id));
-        log_up(connection, greeting);
-        Ok(())
     }
 
     /// The connection is gone: says so, and has the peer dialed again.

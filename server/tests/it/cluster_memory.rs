@@ -254,10 +254,16 @@ fn directory() -> TempDir {
     TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// The files that a process has open; devices, sockets and the like are none.
+/// The files that a process has opened; devices, sockets and the like are none, and where the test's own output goes was
+/// open before.
 fn files_opened_by(process_id: u32) -> Vec<PathBuf> {
     let descriptors = fs::read_dir(format!("/proc/{process_id}/fd")).unwrap();
-    let files = descriptors.filter_map(|descriptor| fs::read_link(descriptor.unwrap().path()).ok());
+    let descriptors = descriptors.map(|descriptor| descriptor.unwrap());
+    let own = descriptors.filter(|descriptor| {
+        let name = descriptor.file_name();
+        !["0", "1", "2"].iter().any(|inherited| name == *inherited)
+    });
+    let files = own.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
     let mut files: Vec<PathBuf> = files
         .filter(|file| file.is_absolute() && !file.starts_with("/dev"))
         .collect();

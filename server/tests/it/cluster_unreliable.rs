@@ -134,6 +134,7 @@ fn concurrent_clients() {
                 called: u64::try_from(called.as_nanos()).unwrap(),
                 returned: Some(u64::try_from(began.elapsed().as_nanos()).unwrap()),
                 in_order: true,
+                revision: None,
             };
             (key, operation)
         });

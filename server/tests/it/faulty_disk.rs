@@ -435,8 +435,7 @@ impl Disk for FaultyDisk {
         }
         let file = state.files.get_mut(&id).unwrap();
         file.cut(bytes);
-        let length = file.content.len();
-        file.grow(length, &vec![0; bytes - length]);
+        file.extend(bytes);
         Ok(())
     }
 

@@ -34,13 +34,16 @@ impl FileState {
 
     /// Writes where there may be nothing yet.
     pub(super) fn grow(&mut self, offset: usize, bytes: &[u8]) {
-        let length = self.content.len();
-        let end = offset + bytes.len();
-        if end > length {
-            self.grown_from.get_or_insert(length);
-            self.content.resize(end, 0);
-        }
+        self.extend(offset + bytes.len());
         self.write(offset, bytes);
+    }
+
+    /// Is at least so long, with zeros in what was not there.
+    pub(super) fn extend(&mut self, length: usize) {
+        if length > self.content.len() {
+            self.grown_from.get_or_insert(self.content.len());
+            self.content.resize(length, 0);
+        }
     }
 
     pub(super) fn cut(&mut self, length: usize) {

@@ -150,16 +150,25 @@ impl<'a> Search<'a> {
         )
     }
 
-    /// The operations at or after `candidate` that may come next, as far as time and their connections' order tell.
+    /// The operations at or after `candidate` that may come next, as far as time, their connections' order and the
+    /// revisions that answers named tell.
     fn next_operations(&self, candidate: usize) -> impl Iterator<Item = usize> + '_ {
         let returns = self
             .left()
             .filter_map(|place| self.operations[place].returned);
         let horizon = returns.min().unwrap_or(u64::MAX);
+        let revisions = self
+            .left()
+            .filter_map(|place| self.operations[place].revision());
+        let next_revision = revisions.min();
         self.order[candidate..]
             .iter()
             .copied()
             .filter(move |&place| self.operations[place].called <= horizon && !self.done[place])
+            .filter(move |&place| {
+                let revision = self.operations[place].revision();
+                revision.is_none() || revision == next_revision
+            })
             .filter(|&place| self.before[place].is_none_or(|before| self.done[before]))
     }
 
@@ -238,6 +247,7 @@ mod tests {
             called,
             returned: (returned > 0).then_some(returned),
             in_order: true,
+            revision: None,
         }
     }
 
@@ -357,5 +367,39 @@ mod tests {
         for (place, history) in histories.iter().enumerate() {
             assert!(check_key(history).is_err(), "history {place} was accepted");
         }
+    }
+
+    #[test]
+    fn changes_take_effect_in_the_order_of_their_revisions() {
+        let with_revision = |operation: Operation, revision| Operation {
+            revision: Some(revision),
+            ..operation
+        };
+        let first = operation(1, 1, 2, put("a"));
+        let second = operation(2, 3, 4, put("b"));
+        let right = [
+            with_revision(first.clone(), 7),
+            with_revision(second.clone(), 8),
+        ];
+        let wrong = [with_revision(first, 8), with_revision(second, 7)];
+        assert_eq!(check_key(&right), Ok(()));
+        assert!(check_key(&wrong).is_err());
+    }
+
+    #[test]
+    fn what_saw_a_revision_stands_behind_the_change_that_made_it() {
+        let absent_delete = Kind::Delete {
+            existed: Some(false),
+        };
+        let history = |seen| {
+            let change = operation(1, 1, 9, put("a"));
+            let delete = operation(2, 2, 3, absent_delete.clone());
+            [(change, 7), (delete, seen)].map(|(operation, revision)| Operation {
+                revision: Some(revision),
+                ..operation
+            })
+        };
+        assert_eq!(check_key(&history(6)), Ok(()));
+        assert!(check_key(&history(7)).is_err(), "it was there by then");
     }
 }

@@ -281,6 +281,7 @@ impl SimClient {
             called: call.called,
             returned: Some(returned),
             in_order: call.sent_once,
+            revision: revision_of(outcome),
         };
         self.history.push((call.key, operation));
         Ok(())
@@ -436,6 +437,7 @@ impl SimClient {
                 called: call.called,
                 returned: None,
                 in_order: false,
+                revision: None,
             };
             self.history.push((call.key, operation));
         }
@@ -478,5 +480,17 @@ impl SimClient {
     fn take_tag(&mut self) -> u64 {
         self.next_tag += 1;
         self.next_tag - 1
+    }
+}
+
+/// The revision of the change that was made, or the one that was seen.
+fn revision_of(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Put { revision }
+        | Outcome::Appended { revision, .. }
+        | Outcome::Deleted { revision, .. }
+        | Outcome::Value { revision, .. }
+        | Outcome::Absent { revision } => Some(*revision),
+        Outcome::SessionOpened { .. } | Outcome::Status(_) | Outcome::Refused(_) => None,
     }
 }

@@ -10,6 +10,23 @@ pub(crate) struct Operation {
     pub(crate) returned: Option<u64>,
     /// It was sent once, on one connection: its place among the others of that connection must be kept (SPEC A6).
     pub(crate) in_order: bool,
+    /// The revision that the answer named, if one did: of the change, or, where nothing was changed, the one that was seen.
+    pub(crate) revision: Option<u64>,
+}
+
+impl Operation {
+    /// Where it stands among others whose answers named a revision (SPEC A1): changes in the order of theirs, and what saw
+    /// a revision behind the change that made it.
+    pub(crate) fn revision(&self) -> Option<(u64, bool)> {
+        let sees = matches!(
+            self.kind,
+            Kind::Get { .. }
+                | Kind::Delete {
+                    existed: Some(false)
+                }
+        );
+        self.revision.map(|revision| (revision, sees))
+    }
 }
 
 /// What was asked, and what was heard.

@@ -12,7 +12,9 @@ fn planted() {
     for (bug, recorded) in Bug::ALL {
         let found = std::iter::once(recorded).chain(SEEDS).find_map(|seed| {
             let error = run(seed, Some(bug), false).err()?;
-            error.contains(bug.words()).then_some((seed, error))
+            // A judge that gave up has found nothing.
+            let is_found = error.contains(bug.words()) && !error.contains("undecided");
+            is_found.then_some((seed, error))
         });
         match found {
             Some((seed, error)) => {

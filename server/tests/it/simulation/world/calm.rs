@@ -15,7 +15,9 @@ impl World {
         let blank = self.blank_replicas();
         let mut with_memory = (0..count).filter(|replica| !blank.contains(replica));
         let founded = with_memory.all(|replica| self.replicas[replica].is_founded());
-        let stays_away = founded && self.random.chance(500);
+        // One that is full alone is as good as away (RULES R18): where some are, the others come back.
+        let may_stay_away = founded && self.filling.tight_us() == 0;
+        let stays_away = self.random.chance(500) && may_stay_away;
         let mut away = if stays_away {
             count - (count / 2 + 1) - blank.len()
         } else {

@@ -108,11 +108,19 @@ impl World {
     }
 
     /// A candidate's disk hangs over its own promise, and when it has begun to lead by the promises of others the power
-    /// goes: it comes back without a trace of the ballot in which it spoke (RULES R2).
-    pub(super) fn ambush(&mut self, replica: usize, send: &[(ReplicaId, PeerMessage)]) {
+    /// goes: it comes back without a trace of the ballot in which it spoke (RULES R2). What it proposed in that ballot
+    /// reaches one other at most.
+    pub(super) fn ambush(&mut self, replica: usize, send: &mut Vec<(ReplicaId, PeerMessage)>) {
         let prepares = send
             .iter()
             .any(|(_, message)| matches!(message, PeerMessage::Agreement(Message::Prepare { .. })));
+        if !self.calm && self.replicas[replica].disk_stalls_until > self.now {
+            let heard = self.ambush_random.between(0, self.replicas.len() as u64) as u8;
+            let is_proposal = |message: &PeerMessage| {
+                matches!(message, PeerMessage::Agreement(Message::Accept { .. }))
+            };
+            send.retain(|(to, message)| to.0 == heard || !is_proposal(message));
+        }
         let is_due = prepares && !self.calm && self.faults.power_cuts;
         if is_due && self.ambush_random.chance(200) {
             let length = self.ambush_random.between(2 * MS, 100 * MS);

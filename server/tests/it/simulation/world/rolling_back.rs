@@ -73,13 +73,17 @@ impl World {
             self.rolling_back.copies[replica] = Some((life, copy));
             return;
         };
-        if self.bug != Some(Bug::VotesRolledBack) && !self.is_known_to_others(replica) {
+        let may_go_back = self.may_forget(replica)
+            && (self.bug == Some(Bug::VotesRolledBack) || self.is_known_to_others(replica));
+        if !may_go_back {
             self.rolling_back.copies[replica] = Some((life, copy));
             return;
         }
         self.crash(replica, true);
         self.trace(|| format!("the disk of r{replica} goes back"));
         self.report.rollbacks += 1;
+        // It may take a new life, where what is left does not fit together: then it counts like one that was wiped.
+        self.count_as_blank(replica);
         self.replicas[replica].put_disk(copy);
     }
 

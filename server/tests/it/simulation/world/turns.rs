@@ -110,7 +110,7 @@ impl World {
             let delay = self.snapshot_random.between(50, 20 * MS);
             self.schedule(delay, Event::Transfer { replica, life });
         }
-        self.ambush(replica, &send);
+        self.ambush(replica, &mut send);
         self.send_all(replica, send);
         for (connection, answer) in output.answers {
             self.send_answer(connection, answer);

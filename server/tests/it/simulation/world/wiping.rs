@@ -98,6 +98,11 @@ impl World {
         !blank.contains(&replica) && blank.len() < self.wiping.blank_max
     }
 
+    /// A replica may have lost its memory: until it votes again it counts as if it had.
+    pub(super) fn count_as_blank(&mut self, replica: usize) {
+        self.wiping.blank.insert(replica);
+    }
+
     /// A replica without a disk has ended: what it held is lost.
     pub(super) fn forget_all(&mut self, replica: usize) {
         self.trace(|| format!("r{replica} had no disk"));
