@@ -3,8 +3,13 @@
 use std::process::Command;
 
 fn main() {
-    let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    // Where an image is built there is no repository, and whoever builds it says what the commit is.
+    let commit = std::env::var("KVPAXOS_COMMIT")
+        .ok()
+        .or_else(|| git(&["rev-parse", "--short=12", "HEAD"]))
+        .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=KVPAXOS_COMMIT={commit}");
+    println!("cargo:rerun-if-env-changed=KVPAXOS_COMMIT");
     println!("cargo:rerun-if-changed=build.rs");
     // The file that changes with every commit, wherever this work tree keeps it.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {

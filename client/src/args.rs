@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use kvpaxos_client::{ClientOptions, Transport};
 use log::LevelFilter;
 
@@ -55,9 +56,9 @@ enum Protocol {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a checked series of operations, then go to the prompt
-    Demo,
+    Demo(PromptArguments),
     /// Go to the prompt; not on a terminal, read commands from standard input
-    Repl,
+    Repl(PromptArguments),
     /// Read a key
     Get {
         /// The key
@@ -91,6 +92,21 @@ pub(crate) enum Command {
     Bench(BenchArguments),
     /// Show every replica
     Status,
+    /// Print a script that makes a shell complete this program's commands and flags
+    Completions {
+        /// Whose language it is in
+        shell: Shell,
+    },
+}
+
+/// What the prompt is told; it matters on a terminal only.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PromptArguments {
+    /// Where to keep what was typed, or "none" [default: kvpaxos/history under $XDG_STATE_HOME or ~/.local/state]
+    ///
+    /// A line that begins with a space is not kept, nor one of more than 16 KiB.
+    #[arg(long, env = "KVPAXOS_HISTORY", value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
 }
 
 /// What load to put on the cluster.

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
-use kvpaxos_client::{Client, ClientError, Operation, Reply};
+use common::quote::Elided;
+use kvpaxos_client::{Client, ClientError, ClientOptions, Operation, Reply};
 
 use crate::exit::{Exit, ExitTally, Failure};
 use crate::render;
@@ -17,7 +18,17 @@ pub(crate) struct Console {
     /// Errors go to standard error, as they do for a command of the command line.
     errors_apart: bool,
     timing: bool,
+    /// Whether answers are explained to somebody at a terminal.
+    explains: bool,
+    /// Who answered last, as far as known.
+    replica: Option<u8>,
     tally: ExitTally,
+}
+
+/// Says on standard error why the program ends, or a command of the command line was not done. Who closed it does not
+/// want to hear it.
+pub(crate) fn complain(error: &dyn std::error::Error) {
+    let _ = writeln!(io::stderr(), "kvpaxos-client: {error}");
 }
 
 impl Console {
@@ -29,6 +40,8 @@ impl Console {
             raw: false,
             errors_apart: false,
             timing: false,
+            explains: false,
+            replica: None,
             tally: ExitTally::default(),
         }
     }
@@ -39,10 +52,21 @@ impl Console {
         self.errors_apart = true;
     }
 
-    /// Shows, or no longer shows, how long answers take. Returns which.
-    pub(crate) fn toggle_timing(&mut self) -> bool {
-        self.timing = !self.timing;
+    /// Shows how long answers take, or no longer; unless it is said which, the other of the two. Returns which.
+    pub(crate) fn set_timing(&mut self, on: Option<bool>) -> bool {
+        self.timing = on.unwrap_or(!self.timing);
         self.timing
+    }
+
+    /// From here on lines below an answer say what it does not say itself: that another replica gave it, and whether a
+    /// command without an answer ran.
+    pub(crate) fn explain_on_terminal(&mut self) {
+        self.explains = true;
+    }
+
+    /// What the client was told when it was made.
+    pub(crate) fn client_options(&self) -> &ClientOptions {
+        self.client.options()
     }
 
     /// The exit code of all that was done.
@@ -53,8 +77,45 @@ impl Console {
     /// Carries out an operation and prints its answer. An operation without one is noted in the log by the library;
     /// here it is a line like any other, and the next operation follows (SPEC F3).
     pub(crate) fn perform(&mut self, operation: Operation) -> Result<Exit, Failure> {
-        let (operation, result) = self.ask(operation);
-        self.show(&operation, &result)
+        let (operation, asked) = self.ask(operation);
+        let exit = self.show(&operation, &asked)?;
+        self.explain(&operation, &asked.result)?;
+        Ok(exit)
+    }
+
+    fn explain(
+        &mut self,
+        operation: &Operation,
+        result: &Result<Reply, ClientError>,
+    ) -> Result<(), Failure> {
+        let before = self.replica;
+        self.replica = self.client.replica().or(before);
+        if !self.explains {
+            return Ok(());
+        }
+        let mut notes = Vec::new();
+        if let (Some(before), Some(after)) = (before, self.replica)
+            && before != after
+        {
+            let ran = if result.is_ok() {
+                "; the command ran once"
+            } else {
+                ""
+            };
+            notes.push(format!("connected to r{after} instead of r{before}{ran}"));
+        }
+        if let Err(error) = result {
+            notes.push(match operation.key() {
+                Some(key) if error.outcome_unknown() => format!(
+                    "it may have run, or may yet, once; after the next write GET {} tells",
+                    Elided(key)
+                ),
+                _ => "it did not run".to_owned(),
+            });
+        }
+        notes
+            .iter()
+            .try_for_each(|note| self.remark(&format!("-- {note}")))
     }
 
     /// Carries out an operation silently.
@@ -81,7 +142,7 @@ impl Console {
             }
             Ok(Reply::Absent { .. }) if self.raw => {}
             Ok(reply) => self.line(&format!("{}{}", render::plain(reply), self.took(asked)))?,
-            Err(error) if self.errors_apart => eprintln!("kvpaxos-client: {error}"),
+            Err(error) if self.errors_apart => complain(error),
             Err(error) => self.line(&format!("error: {error}{}", self.took(asked)))?,
         }
         Ok(exit)

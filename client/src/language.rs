@@ -1,24 +1,9 @@
 //! What can be typed at the prompt: commands in any case, words quoted as they are shown.
 
-use common::quote::split_words;
+use common::quote::{Elided, split_words};
 use kvpaxos_client::Operation;
 
-/// The names of all commands, for completion.
-pub(crate) const COMMANDS: [&str; 8] = [
-    "PUT", "GET", "APPEND", "DELETE", "HELP", "EXIT", ".status", ".timing",
-];
-
-/// What HELP prints.
-pub(crate) const HELP: &str = "\
-PUT key value       replace the value of a key
-GET key             read a key; (absent) if there is none
-APPEND key value    add to the end of a value; a PUT where the key is absent
-DELETE key          remove a key; (absent) if there was none
-.status             show every replica
-.timing             show how long each answer took, or stop showing it
-HELP                show this
-EXIT                leave
-Words with spaces or other special bytes stand between quotes: \"a b\", with \\n \\t \\\\ \\\" and \\xHH.";
+use crate::manual::{self, Entry};
 
 /// One typed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +12,14 @@ pub(crate) enum Line {
     Empty,
     /// To be carried out by the cluster.
     Operation(Operation),
-    /// Show what can be typed.
-    Help,
+    /// Show what can be typed, or what there is to know of one command.
+    Help(Option<&'static Entry>),
     /// Leave.
     Exit,
     /// Show every replica.
     Status,
-    /// Show or hide how long answers take.
-    Timing,
+    /// Show how long answers take, or hide it; without a word, the other of the two.
+    Timing(Option<bool>),
 }
 
 /// Understands one typed line.
@@ -56,14 +41,36 @@ pub(crate) fn parse(line: &[u8]) -> Result<Line, String> {
             .map(|(key, value)| Line::Operation(Operation::Append { key, value })),
         b"GET" => key("GET", words).map(|key| Line::Operation(Operation::Get { key })),
         b"DELETE" => key("DELETE", words).map(|key| Line::Operation(Operation::Delete { key })),
-        b"HELP" | b"?" => nothing_more("HELP", &words, Line::Help),
+        b"HELP" | b"?" => help(&words),
         b"EXIT" | b"QUIT" => nothing_more("EXIT", &words, Line::Exit),
         b".STATUS" => nothing_more(".status", &words, Line::Status),
-        b".TIMING" => nothing_more(".timing", &words, Line::Timing),
-        _ => Err(format!(
-            "{} is no command; HELP shows them",
-            common::quote::Elided(&name)
-        )),
+        b".TIMING" => timing(&words),
+        _ => Err(no_command(&name)),
+    }
+}
+
+fn no_command(name: &[u8]) -> String {
+    format!("{} is no command; HELP shows them", Elided(name))
+}
+
+fn help(words: &[Vec<u8>]) -> Result<Line, String> {
+    match words {
+        [] => Ok(Line::Help(None)),
+        [name] => match manual::entry(name) {
+            Some(entry) => Ok(Line::Help(Some(entry))),
+            None => Err(no_command(name)),
+        },
+        _ => Err("HELP takes a command or nothing".to_owned()),
+    }
+}
+
+fn timing(words: &[Vec<u8>]) -> Result<Line, String> {
+    let is = |word: &[u8]| matches!(words, [given] if given.eq_ignore_ascii_case(word));
+    match words {
+        [] => Ok(Line::Timing(None)),
+        _ if is(b"on") => Ok(Line::Timing(Some(true))),
+        _ if is(b"off") => Ok(Line::Timing(Some(false))),
+        _ => Err(".timing takes on, off or nothing".to_owned()),
     }
 }
 
@@ -111,6 +118,8 @@ mod tests {
         assert_eq!(parse(b"  put \"a b\" \"\"\r\n"), put(b"a b", b""));
         assert_eq!(parse(b"Exit"), Ok(Line::Exit));
         assert_eq!(parse(b" \n"), Ok(Line::Empty));
+        assert_eq!(parse(b".Timing OFF"), Ok(Line::Timing(Some(false))));
+        assert_eq!(parse(b"help get"), Ok(Line::Help(manual::entry(b"GET"))));
     }
 
     #[test]
@@ -122,5 +131,7 @@ mod tests {
         assert!(wrong(b"FETCH a").starts_with("FETCH is no command"));
         assert!(wrong(b"GET \"a").contains("closing quote"));
         assert!(wrong(b"EXIT now").starts_with("EXIT takes no words"));
+        assert!(wrong(b"HELP fetch").starts_with("fetch is no command"));
+        assert!(wrong(b".timing maybe").starts_with(".timing takes on, off"));
     }
 }

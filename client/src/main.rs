@@ -7,14 +7,16 @@ mod demo;
 mod exit;
 mod language;
 mod logging;
+mod manual;
 mod prompt;
 mod render;
 mod status;
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use kvpaxos_client::{Client, ClientOptions, Operation};
 
 use args::{Arguments, Command};
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         // Who reads our output has gone: there is nobody to tell, and it is no mistake.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(failure) => {
-            eprintln!("kvpaxos-client: {failure}");
+            console::complain(&failure);
             failure.exit()
         }
     };
@@ -42,12 +44,13 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Status => status::run(&options, json),
         Command::Bench(bench) => bench::run(options, &bench, json),
-        Command::Repl => prompt::run(&mut Console::new(Client::new(options)?, json)),
-        Command::Demo => {
+        Command::Completions { shell } => print_completions(shell),
+        Command::Repl(given) => prompt::run(&mut Console::new(Client::new(options)?, json), &given),
+        Command::Demo(given) => {
             let mut console = Console::new(Client::new(options)?, json);
             demo::run(&mut console)?;
             prompt::introduce(&console)?;
-            prompt::run(&mut console)
+            prompt::run(&mut console, &given)
         }
         Command::Get { key, raw } => {
             let operation = Operation::Get {
@@ -88,6 +91,16 @@ fn single(
     let mut console = Console::new(Client::new(options)?, json);
     console.set_single(raw);
     console.perform(operation)
+}
+
+/// Prints what makes a shell complete this program's words.
+fn print_completions(shell: Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    let mut command = Arguments::command();
+    let name = command.get_name().to_owned();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    io::stdout().write_all(&script)?;
+    Ok(Exit::Done)
 }
 
 /// A value of the command line; `-` stands for all of standard input.

@@ -49,7 +49,12 @@ fn ask_all(options: &ClientOptions) -> Vec<Member> {
         let asking: Vec<_> = options
             .endpoints
             .iter()
-            .map(|endpoint| scope.spawn(|| ask(options, endpoint)))
+            .map(|endpoint| {
+                scope.spawn(|| Member {
+                    address: endpoint.to_string(),
+                    found: ask(options, endpoint),
+                })
+            })
             .collect();
         asking
             .into_iter()
@@ -58,17 +63,21 @@ fn ask_all(options: &ClientOptions) -> Vec<Member> {
     })
 }
 
-fn ask(options: &ClientOptions, endpoint: &Endpoint) -> Member {
+/// Asks one endpoint, for a second at most.
+///
+/// # Errors
+/// It did not answer.
+pub(crate) fn ask(
+    options: &ClientOptions,
+    endpoint: &Endpoint,
+) -> Result<StatusReport, ClientError> {
     let alone = ClientOptions {
         endpoints: vec![endpoint.clone()],
         first: 0,
         timeout: options.timeout.min(ANSWER_TIME_MAX),
         ..options.clone()
     };
-    Member {
-        address: endpoint.to_string(),
-        found: Client::new(alone).and_then(|mut client| client.status()),
-    }
+    Client::new(alone)?.status()
 }
 
 fn as_json(member: &Member) -> Value {

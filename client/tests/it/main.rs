@@ -12,4 +12,6 @@ mod library;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod prompt;
+#[cfg(test)]
 mod scripts;

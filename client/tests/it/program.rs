@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::fake::{Fake, Reaction, endpoints, no_quorum};
 
 /// Runs the program against replicas, with these arguments and this on its standard input.
-fn run(fakes: &[&Fake], arguments: &[&str], input: &[u8]) -> Output {
+pub(crate) fn run(fakes: &[&Fake], arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kvpaxos-client"))
         .args(["--endpoints", &endpoints(fakes)])
         .args(arguments)
@@ -24,11 +24,11 @@ fn run(fakes: &[&Fake], arguments: &[&str], input: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 

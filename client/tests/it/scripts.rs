@@ -1,6 +1,7 @@
 //! The scripts, as far as they need no server: their arguments, and the way to the client.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -84,6 +85,8 @@ fn wrong_arguments_print_the_usage_and_end_with_2() {
         &["me", "65536", "TCP"],
         &["a/b", "1111", "TCP"],
         &["me", "1111", "TCP", "more"],
+        &["--docker"],
+        &["--docker", "me", "1111"],
     ] {
         let (output, _directory) = run("run_client.sh", arguments, 1, b"");
         let complaint = String::from_utf8(output.stderr).unwrap();
@@ -93,22 +96,76 @@ fn wrong_arguments_print_the_usage_and_end_with_2() {
         );
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
-    let (output, _directory) = run("deploy.sh", &["--frobnicate"], 1, b"");
-    assert_eq!(output.status.code(), Some(2));
+    for arguments in [
+        &["--frobnicate"][..],
+        &["--docker", "--local"],
+        &["--down", "--wipe"],
+    ] {
+        let (output, _directory) = run("deploy.sh", arguments, 1, b"");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+/// Runs a script where `docker` is a program that finds no engine.
+fn run_without_engine(script: &str, arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let docker = directory.path().join("docker");
+    std::fs::write(&docker, "#!/bin/sh\nexit 1\n").unwrap();
+    std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        directory.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    Command::new("bash")
+        .arg(root().join(script))
+        .args(arguments)
+        .env("PATH", path)
+        .env("KVPAXOS_DIR", directory.path())
+        .env("KVPAXOS_LOGS", directory.path())
+        .env_remove("KVPAXOS_DEPLOY")
+        .output()
+        .unwrap()
 }
 
 #[test]
-fn what_comes_later_says_so() {
+fn docker_without_an_engine_is_refused_with_the_reason() {
     for (script, arguments) in [
-        ("run_client.sh", &["--docker", "me", "1111", "TCP"][..]),
-        ("deploy.sh", &["--docker"]),
+        ("deploy.sh", &["--docker"][..]),
+        ("deploy.sh", &["--docker", "--down"]),
+        ("run_client.sh", &["--docker", "me", "1111", "TCP"]),
     ] {
-        let (output, _directory) = run(script, arguments, 1, b"");
+        let output = run_without_engine(script, arguments);
         let complaint = String::from_utf8(output.stderr).unwrap();
         assert!(
-            complaint.contains("later release"),
+            complaint.ends_with("no Docker engine answers, and --docker was given\n"),
             "{arguments:?}: {complaint}"
         );
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    }
+}
+
+#[test]
+fn without_an_engine_there_are_only_processes_to_stop() {
+    let output = run_without_engine("deploy.sh", &["--down"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.matches("does not run").count(), 5, "{said}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_deployment_is_named_and_placed_in_words_that_are_known() {
+    for (variable, value) in [
+        ("KVPAXOS_NAME", "two words"),
+        ("KVPAXOS_DEPLOY", "elsewhere"),
+    ] {
+        let output = Command::new("bash")
+            .arg(root().join("deploy.sh"))
+            .env(variable, value)
+            .output()
+            .unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(complaint.contains(variable), "{complaint}");
+        assert_eq!(output.status.code(), Some(1), "{variable}");
     }
 }

@@ -100,3 +100,32 @@ fn without_a_disk_there_is_no_directory() {
     let named = config(&["--data", "x"]).unwrap();
     assert_eq!(named.data, Some("x".into()));
 }
+
+/// The page for whoever runs servers.
+const OPERATIONS: &str = include_str!("../../../docs/OPERATIONS.md");
+
+#[test]
+fn the_page_has_every_flag_with_its_variable_and_default() {
+    let command = Arguments::command();
+    let mut rows = Vec::new();
+    for flag in command.get_arguments() {
+        let word = |text: Option<String>| {
+            text.map_or_else(|| "none".to_owned(), |text| format!("`{text}`"))
+        };
+        let name = flag.get_long().expect("every argument is a flag");
+        let variable = flag.get_env().map(|name| name.to_str().unwrap().to_owned());
+        let default = flag.get_default_values().first();
+        let default = default.filter(|_| flag.get_action().takes_values());
+        let default = word(default.map(|value| value.to_str().unwrap().to_owned()));
+        rows.push(format!("| `--{name}` | {} | {default} | ", word(variable)));
+    }
+    assert!(rows.len() > 20, "{rows:?}");
+    for row in &rows {
+        let lines = OPERATIONS.lines().filter(|line| line.starts_with(row));
+        assert_eq!(lines.count(), 1, "{row}");
+    }
+    let flags_on_the_page = OPERATIONS.lines().filter(|line| {
+        line.starts_with("| `--") && line.matches(" | ").count() == 3 && !line.contains("ID=")
+    });
+    assert_eq!(flags_on_the_page.count(), rows.len());
+}

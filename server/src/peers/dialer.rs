@@ -1,8 +1,10 @@
 //! Where to dial a peer next. A name is looked up again for every round of attempts (SPEC B6), on a thread of its own,
-//! because a name server that is slow must not hold up the replica thread.
+//! because a name server that is slow must not hold up the replica thread. A peer that was away may come back with
+//! another address, so nothing that was found before a link came up is tried after that link is lost.
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 
@@ -27,6 +29,8 @@ struct NameLookup {
     ask: Sender<()>,
     found: Receiver<io::Result<Vec<SocketAddr>>>,
     under_way: bool,
+    /// Whether what is under way was asked before the last link came up.
+    outdated: bool,
     untried: VecDeque<SocketAddr>,
 }
 
@@ -49,6 +53,14 @@ impl Dialer {
     /// As it stands in the member list.
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The link is up: the next addresses are for when it is lost, and are looked up then.
+    pub(super) fn forget(&mut self) {
+        if let Lookup::Name(names) = &mut self.lookup {
+            names.untried.clear();
+            names.outdated = names.under_way;
+        }
     }
 
     /// The next address to try; `None` while the name is being looked up.
@@ -83,6 +95,7 @@ impl NameLookup {
             ask,
             found,
             under_way: false,
+            outdated: false,
             untried: VecDeque::new(),
         })
     }
@@ -99,6 +112,10 @@ impl NameLookup {
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => {
                 Err(io::Error::other("the thread that looks up names is gone"))
+            }
+            Ok(_) if mem::take(&mut self.outdated) => {
+                self.under_way = self.ask.try_send(()).is_ok();
+                Ok(None)
             }
             Ok(result) => {
                 self.under_way = false;
@@ -135,5 +152,47 @@ mod tests {
             assert!(Instant::now() < deadline, "localhost was not found");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// A dialer whose name server is played by the test.
+    fn with_name_server() -> (Dialer, Receiver<()>, Sender<io::Result<Vec<SocketAddr>>>) {
+        let (ask, asked) = crossbeam_channel::bounded(1);
+        let (answer, found) = crossbeam_channel::bounded(1);
+        let names = NameLookup {
+            ask,
+            found,
+            under_way: false,
+            outdated: false,
+            untried: VecDeque::new(),
+        };
+        let dialer = Dialer {
+            address: "peer-1:7111".to_owned(),
+            lookup: Lookup::Name(names),
+        };
+        (dialer, asked, answer)
+    }
+
+    #[test]
+    fn what_was_found_before_a_link_came_up_is_not_tried_after_it() {
+        let (mut dialer, asked, answer) = with_name_server();
+        let [old, other, new] =
+            ["10.0.0.1:7111", "10.0.0.2:7111", "10.0.0.3:7111"].map(|text| text.parse().unwrap());
+        assert_eq!(dialer.next_address().unwrap(), None);
+        asked.try_recv().unwrap();
+        answer.send(Ok(vec![old, other])).unwrap();
+        assert_eq!(dialer.next_address().unwrap(), Some(old));
+        dialer.forget();
+
+        // The link is lost, and the peer dials first while its name is being looked up.
+        assert_eq!(dialer.next_address().unwrap(), None);
+        asked.try_recv().unwrap();
+        dialer.forget();
+        answer.send(Ok(vec![old])).unwrap();
+
+        // Lost again: neither what was left over nor what came late.
+        assert_eq!(dialer.next_address().unwrap(), None);
+        asked.try_recv().unwrap();
+        answer.send(Ok(vec![new])).unwrap();
+        assert_eq!(dialer.next_address().unwrap(), Some(new));
     }
 }

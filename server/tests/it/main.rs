@@ -37,6 +37,8 @@ mod datagram_exchange;
 #[cfg(test)]
 mod datagrams;
 #[cfg(test)]
+mod example_client;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod full_disk;
@@ -74,6 +76,8 @@ mod node_hashes;
 mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
+#[cfg(test)]
+mod operations_page;
 #[cfg(test)]
 mod peers_cases;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::raw_client::{RawClient, get, hello};
 use crate::raw_datagrams::RawDatagrams;
 
 /// A server process with a directory and a log of its own.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     directory: TempDir,
 }
@@ -35,7 +35,7 @@ fn directory() -> TempDir {
 
 impl Process {
     /// Starts one and waits until it says where it serves clients.
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let directory = directory();
         let child = command()
             .args(["--tcp", "127.0.0.1:0", "--log-file"])
@@ -75,13 +75,13 @@ impl Process {
         }
     }
 
-    fn client_address(&self) -> SocketAddr {
+    pub(crate) fn client_address(&self) -> SocketAddr {
         self.wait_for_line("clients are served at ")
             .parse()
             .unwrap()
     }
 
-    fn datagram_address(&self) -> SocketAddr {
+    pub(crate) fn datagram_address(&self) -> SocketAddr {
         self.wait_for_line("clients are served over UDP at ")
             .parse()
             .unwrap()
@@ -100,7 +100,7 @@ impl Process {
             .unwrap()
     }
 
-    fn wait_until_healthy(&self) {
+    pub(crate) fn wait_until_healthy(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.health().status.success() {
             assert!(

@@ -103,6 +103,7 @@ impl Links {
             events.push(LinkEvent::Down(id));
         }
         peer.link = Some(link);
+        peer.dialer.forget();
         if dialed_here || link.dialed_by_higher {
             // An attempt that is still under way could only end as the duplicate that both sides drop.
             let attempt = peer.dialing.take().filter(|attempt| *attempt != token);
