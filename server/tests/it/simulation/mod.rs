@@ -12,6 +12,7 @@ pub(crate) mod checker;
 mod client;
 mod faults;
 pub(crate) mod history;
+mod lab;
 mod planted;
 mod process;
 mod random;
