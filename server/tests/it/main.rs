@@ -119,4 +119,6 @@ mod snapshot_files;
 #[cfg(test)]
 mod snapshot_room;
 #[cfg(test)]
+mod testing_page;
+#[cfg(test)]
 mod workers;
