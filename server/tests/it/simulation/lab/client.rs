@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
+use client::history::{Kind, Operation};
 use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 
 use super::super::client::revision_of;
 use super::super::faults::MS;
-use super::super::history::{Kind, Operation};
 use super::super::random::Random;
 use super::text;
 

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use ::client::history::{Operation, check_key};
 use common::{Answer, Request};
 use kvpaxos_server::node::ConnectionId;
 use kvpaxos_server::peers::PeerMessage;
@@ -27,9 +28,7 @@ use paxos::{ReplicaId, Slot};
 
 use self::client::{LabClient, ONE_KEY, Work};
 use self::network::Network;
-use super::checker::check_key;
 use super::faults::MS;
-use super::history::Operation;
 use super::random::Random;
 use super::replica::{SimReplica, Start};
 
