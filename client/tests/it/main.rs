@@ -17,3 +17,5 @@ mod program;
 mod prompt;
 #[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod second_opinion;
