@@ -110,11 +110,11 @@ impl Explanation {
                 &format!("The key begins as {ABSENT}, and none can be first."),
             )?;
         } else {
-            let order: Vec<String> = explained
-                .iter()
-                .map(|place| (place + 1).to_string())
-                .collect();
-            let order = order.join(", ");
+            let left_out = explained.len().saturating_sub(ORDER_MAX);
+            let order = explained.iter().skip(left_out);
+            let order: Vec<String> = order.map(|place| (place + 1).to_string()).collect();
+            let dots = if left_out > 0 { "..., " } else { "" };
+            let order = dots.to_owned() + &order.join(", ");
             write_wrapped(
                 f,
                 &format!(
@@ -126,14 +126,16 @@ impl Explanation {
         let left: Vec<usize> = (0..self.operations.len())
             .filter(|place| !explained.contains(place))
             .collect();
-        for &place in left
+        let known = left
             .iter()
-            .filter(|&&place| self.operations[place].returned.is_some())
-        {
-            let sentence = self.why_not_next(place, &left, value);
-            write_wrapped(f, &sentence)?;
+            .filter(|&&place| self.operations[place].returned.is_some());
+        for &place in known.clone().take(SENTENCES_MAX) {
+            write_wrapped(f, &self.why_not_next(place, &left, value))?;
         }
-        Ok(())
+        match known.count().saturating_sub(SENTENCES_MAX) {
+            0 => Ok(()),
+            more => write_wrapped(f, &format!("Nor can {more} others be next.")),
+        }
     }
 }
 
@@ -152,11 +154,11 @@ impl fmt::Display for Explanation {
             .map(|operation| operation.called)
             .min();
         let start = start.unwrap_or(0);
-        for (place, operation) in self.operations.iter().enumerate() {
-            if place >= LINES_MAX {
-                writeln!(f, "      ... and {} more", part - place)?;
-                break;
-            }
+        let left_out = part.saturating_sub(LINES_MAX);
+        if left_out > 0 {
+            writeln!(f, "  ...  {left_out} before these")?;
+        }
+        for (place, operation) in self.operations.iter().enumerate().skip(left_out) {
             let answered = operation
                 .returned
                 .map_or_else(|| "-".to_owned(), |at| time(at - start));
@@ -235,13 +237,19 @@ fn said(operation: &Operation) -> String {
     words + &revision + order
 }
 
-/// A value on the screen. Of a long one the end is shown, which tells it from others.
+/// A value on the screen. Of a long one start and end are shown.
 fn shown(value: Option<&[u8]>) -> String {
     match value {
         None => ABSENT.to_owned(),
         Some(value) if value.len() > VALUE_BYTES_MAX => {
-            let end = &value[value.len() - VALUE_BYTES_MAX..];
-            format!("({} bytes)...{}", value.len(), Quoted(end))
+            let (start, rest) = value.split_at(VALUE_BYTES_MAX / 3);
+            let end = &rest[rest.len() - VALUE_BYTES_MAX / 3..];
+            format!(
+                "{}...{} ({} bytes)",
+                Quoted(start),
+                Quoted(end),
+                value.len()
+            )
         }
         Some(value) => Quoted(value).to_string(),
     }
@@ -284,8 +292,14 @@ fn write_wrapped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 
 const COLUMNS: usize = 80;
 
+/// Of a longer order the end is shown.
+const ORDER_MAX: usize = 12;
+
+/// With more operations that are left, the first ones tell enough.
+const SENTENCES_MAX: usize = 5;
+
 /// More lines than this tell nobody more.
-const LINES_MAX: usize = 40;
+const LINES_MAX: usize = 30;
 
 /// So much of a value leaves room for the rest of its line.
 const VALUE_BYTES_MAX: usize = 24;

@@ -15,18 +15,23 @@ use super::{Kind, Operation, Verdict, judge_key};
 /// A part of a wrong history that is still wrong, as short as can be found in this time.
 #[must_use]
 pub fn shrink(operations: Vec<Operation>, time: Duration) -> Vec<Operation> {
+    let began = Instant::now();
+    // It is wrong; how long it takes to see that tells what a part of it may take.
+    let _ = judge_key(&operations, Some(time));
     let mut shrinker = Shrinker {
         operations,
-        deadline: Instant::now() + time,
+        deadline: began + time,
+        judge_time: 2 * began.elapsed() + JUDGE_TIME_MIN,
     };
     shrinker.cut_the_end();
     shrinker.narrow(is_observation, |_| None);
-    shrinker.narrow(has_details, |operation| Some(without_details(operation)));
     // What one of these passes takes out may be what kept another operation in.
     loop {
         let before = shrinker.operations.clone();
+        shrinker.narrow(has_details, |operation| Some(without_details(operation)));
         shrinker.narrow(is_known_write, |operation| Some(without_answer(operation)));
         shrinker.narrow(is_observation, |_| None);
+        shrinker.keep_if_wrong(without_the_unseen(shrinker.operations.clone()));
         if shrinker.operations == before || shrinker.is_late() {
             break;
         }
@@ -41,6 +46,8 @@ struct Shrinker {
     /// Wrong, whatever has been done to it.
     operations: Vec<Operation>,
     deadline: Instant,
+    /// What forgets too much is hard to judge, and is better left as it is.
+    judge_time: Duration,
 }
 
 impl Shrinker {
@@ -51,7 +58,10 @@ impl Shrinker {
     /// Keeps a shorter history if it is wrong as well.
     fn keep_if_wrong(&mut self, shorter: Vec<Operation>) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let is_wrong = matches!(judge_key(&shorter, Some(left)), Verdict::Wrong(_));
+        let is_wrong = matches!(
+            judge_key(&shorter, Some(left.min(self.judge_time))),
+            Verdict::Wrong(_)
+        );
         if is_wrong {
             self.operations = shorter;
         }
@@ -187,10 +197,16 @@ fn without_the_unseen(operations: Vec<Operation>) -> Vec<Operation> {
     if said.reads.len() > READS_MAX {
         return operations;
     }
-    let needed: Vec<bool> = operations
+    let last_return = operations
         .iter()
-        .map(|operation| operation.returned.is_some() || said.can_tell(&operation.kind))
-        .collect();
+        .filter_map(|operation| operation.returned)
+        .max();
+    let needed = |operation: &Operation| {
+        // What was called later than all answers came is behind all of them in any order.
+        let is_in_time = last_return.is_some_and(|last| operation.called <= last);
+        operation.returned.is_some() || is_in_time && said.can_tell(&operation.kind)
+    };
+    let needed: Vec<bool> = operations.iter().map(needed).collect();
     let mut needed = needed.into_iter();
     let mut kept = operations.clone();
     kept.retain(|_| needed.next().unwrap_or(true));
@@ -249,6 +265,9 @@ impl<'a> Said<'a> {
             }
     }
 }
+
+/// A short history is given so long.
+const JUDGE_TIME_MIN: Duration = Duration::from_millis(50);
 
 /// With more reads it would take long to look for a value in all of them.
 const READS_MAX: usize = 64;

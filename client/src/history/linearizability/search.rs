@@ -33,7 +33,9 @@ pub(super) struct Search {
     /// Which items are done, as a sum of a random number for each.
     done_sum: u128,
     seen: HashSet<u128>,
+    /// The order that left the fewest items of known outcome, and how many it left.
     longest: Vec<usize>,
+    fewest_left: usize,
 }
 
 /// A point at which there was a choice.
@@ -63,6 +65,7 @@ impl Search {
             done_sum: 0,
             seen: HashSet::new(),
             longest: Vec::new(),
+            fewest_left: usize::MAX,
             problem,
         }
     }
@@ -249,7 +252,8 @@ impl Search {
 
     /// Gives up the last node.
     fn back(&mut self) {
-        if self.trail.len() > self.longest.len() {
+        if self.known_left < self.fewest_left {
+            self.fewest_left = self.known_left;
             self.longest.clone_from(&self.trail);
         }
         let Some(node) = self.nodes.pop() else {
