@@ -2,6 +2,8 @@
 //! replicas that are played here, so that each can be made to answer as the test wants.
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod datagrams;
 #[cfg(test)]
 mod fake;
@@ -17,3 +19,5 @@ mod program;
 mod prompt;
 #[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod second_opinion;

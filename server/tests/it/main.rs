@@ -17,6 +17,8 @@ mod cluster_faults;
 #[cfg(test)]
 mod cluster_full_disk;
 #[cfg(test)]
+mod cluster_history;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_junk_datagrams;
