@@ -39,6 +39,8 @@ mod datagrams;
 #[cfg(test)]
 mod example_client;
 #[cfg(test)]
+mod failing_disk;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod full_disk;
@@ -46,6 +48,8 @@ mod full_disk;
 mod identity;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod journal_bits;
 #[cfg(test)]
 mod journal_crashes;
 #[cfg(test)]
@@ -76,6 +80,8 @@ mod node_hashes;
 mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
+#[cfg(test)]
+mod one_replica;
 #[cfg(test)]
 mod operations_page;
 #[cfg(test)]
@@ -108,5 +114,13 @@ mod small_disk;
 mod snapshot_files;
 #[cfg(test)]
 mod snapshot_room;
+#[cfg(test)]
+mod strace;
+#[cfg(test)]
+mod strace_sweep;
+#[cfg(test)]
+mod tagged_writes;
+#[cfg(test)]
+mod thin_disk;
 #[cfg(test)]
 mod workers;
