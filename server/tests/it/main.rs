@@ -27,6 +27,8 @@ mod cluster_memory;
 #[cfg(test)]
 mod cluster_peer_faults;
 #[cfg(test)]
+mod cluster_rot;
+#[cfg(test)]
 mod cluster_snapshots;
 #[cfg(test)]
 mod cluster_stop;
@@ -67,6 +69,8 @@ mod library_faults;
 #[cfg(test)]
 mod library_group;
 #[cfg(test)]
+mod mutilation;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_agents;
@@ -102,6 +106,8 @@ mod raw_client;
 mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
+#[cfg(test)]
+mod refused_directories;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use client::Client;
 
-use crate::cluster::server_command;
+use crate::cluster::{self, server_command};
 use crate::one_replica::Replica;
 use crate::small_disk::SmallDisk;
 
@@ -68,6 +68,8 @@ fn what_was_answered_survives_kills_and_starts_on_a_full_disk() {
 /// Three times what the disk holds is written over ten keys.
 #[test]
 fn a_store_works_on_a_disk_of_100_mb() {
+    // It writes as fast as it can, and snapshots must keep up.
+    let _turn = cluster::turn();
     let disk = SmallDisk::new(DISK_BYTES);
     let replica = Replica::start(&disk.path().join("data"));
     let mut client = replica.client();

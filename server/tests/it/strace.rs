@@ -23,16 +23,20 @@ pub(crate) enum Fault {
     Enospc,
     /// It is not done, and the process is killed.
     Kill,
+    /// It is not done, and says that it has written a block.
+    Lie,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 3] = [Self::Eio, Self::Enospc, Self::Kill];
+    /// Those after which nothing may be lost, whichever call they meet.
+    pub(crate) const HONEST: [Self; 3] = [Self::Eio, Self::Enospc, Self::Kill];
 
     fn injection(self) -> &'static str {
         match self {
             Self::Eio => "error=EIO",
             Self::Enospc => "error=ENOSPC",
             Self::Kill => "signal=KILL",
+            Self::Lie => "retval=4096",
         }
     }
 
@@ -42,6 +46,7 @@ impl Fault {
             Self::Eio => "Input/output error",
             Self::Enospc => "No space left on device",
             Self::Kill => "killed by SIGKILL",
+            Self::Lie => "INJECTED",
         }
     }
 }
