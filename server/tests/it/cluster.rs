@@ -375,7 +375,7 @@ impl HeldPort {
 }
 
 /// A lock on a file rather than in memory, because some runners give each test a process of its own.
-fn turn() -> File {
+pub(crate) fn turn() -> File {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-cluster-at-a-time");
     let file = File::options()
         .create(true)

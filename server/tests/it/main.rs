@@ -35,6 +35,8 @@ mod cluster_peer_faults;
 #[cfg(test)]
 mod cluster_retries;
 #[cfg(test)]
+mod cluster_rot;
+#[cfg(test)]
 mod cluster_snapshots;
 #[cfg(test)]
 mod cluster_speed;
@@ -49,6 +51,8 @@ mod datagrams;
 #[cfg(test)]
 mod example_client;
 #[cfg(test)]
+mod failing_disk;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod full_disk;
@@ -56,6 +60,8 @@ mod full_disk;
 mod identity;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod journal_bits;
 #[cfg(test)]
 mod journal_crashes;
 #[cfg(test)]
@@ -73,6 +79,8 @@ mod library_faults;
 #[cfg(test)]
 mod library_group;
 #[cfg(test)]
+mod mutilation;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_agents;
@@ -88,6 +96,8 @@ mod node_keys;
 mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
+#[cfg(test)]
+mod one_replica;
 #[cfg(test)]
 mod operations_page;
 #[cfg(test)]
@@ -109,6 +119,8 @@ mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]
+mod refused_directories;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod settings;
@@ -121,6 +133,14 @@ mod snapshot_files;
 #[cfg(test)]
 mod snapshot_room;
 #[cfg(test)]
+mod strace;
+#[cfg(test)]
+mod strace_sweep;
+#[cfg(test)]
+mod tagged_writes;
+#[cfg(test)]
 mod testing_page;
+#[cfg(test)]
+mod thin_disk;
 #[cfg(test)]
 mod workers;
