@@ -10,8 +10,12 @@ mod fake_datagrams;
 #[cfg(test)]
 mod library;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod prompt;
 #[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod terminal;
