@@ -63,6 +63,8 @@ mod library_faults;
 #[cfg(test)]
 mod library_group;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_agents;
@@ -108,5 +110,7 @@ mod small_disk;
 mod snapshot_files;
 #[cfg(test)]
 mod snapshot_room;
+#[cfg(test)]
+mod warnings;
 #[cfg(test)]
 mod workers;

@@ -11,6 +11,7 @@ use client::{Client, ClientOptions};
 use tempfile::TempDir;
 
 use crate::cluster::server_command;
+use crate::messages::says;
 use crate::small_disk::SmallDisk;
 
 const VALUE_BYTES: usize = 100_000;
@@ -25,6 +26,8 @@ fn a_full_disk_stops_writes_and_not_the_process() {
     disk.fill(0);
     let refused = written.put_until_refused(&mut replica.client());
     println!("with no free byte {} PUTs: {refused}", written.count);
+    let message = "the disk takes only … MiB more; … MiB are kept in reserve";
+    replica.wait("it to say so", |replica| says(&replica.log(), message));
     assert!(replica.runs(), "{}", replica.log());
     disk.empty();
     let began = Instant::now();
