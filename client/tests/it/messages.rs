@@ -81,6 +81,11 @@ fn refusals() {
     for (refusal, message) in cases {
         assert_says(&Fake::with(refusing(refusal)), &put, 3, message);
     }
+    let fake = Fake::with(refusing(Refusal::SessionExpired));
+    assert_says(&fake, &put, 3, "session expired");
+    let fake = Fake::with(refusing(Refusal::NoQuorum { proposed: true }));
+    let message = "no quorum: no majority of the replicas could be reached";
+    assert_says(&fake, &put, 5, message);
     let long = "x".repeat(2_000);
     let message = "too large for a datagram: … bytes, … are allowed; use TCP";
     assert_says(&Fake::datagram_store(), &["put", "a", &long], 3, message);
