@@ -99,6 +99,8 @@ mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]
+mod rules_page;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod settings;
