@@ -14,6 +14,8 @@ mod junk;
 #[cfg(test)]
 mod library;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod prompt;
@@ -21,3 +23,5 @@ mod prompt;
 mod scripts;
 #[cfg(test)]
 mod second_opinion;
+#[cfg(test)]
+mod terminal;

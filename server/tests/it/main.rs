@@ -79,6 +79,8 @@ mod library_faults;
 #[cfg(test)]
 mod library_group;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod mutilation;
 #[cfg(test)]
 mod node;
@@ -121,6 +123,8 @@ mod real_disk;
 #[cfg(test)]
 mod refused_directories;
 #[cfg(test)]
+mod rules_page;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod settings;
@@ -142,5 +146,7 @@ mod tagged_writes;
 mod testing_page;
 #[cfg(test)]
 mod thin_disk;
+#[cfg(test)]
+mod warnings;
 #[cfg(test)]
 mod workers;

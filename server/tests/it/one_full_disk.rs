@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use client::Client;
 
 use crate::cluster::{self, server_command};
+use crate::messages::says;
 use crate::one_replica::Replica;
 use crate::small_disk::SmallDisk;
 
@@ -23,6 +24,8 @@ fn a_full_disk_stops_writes_and_not_the_process() {
     disk.fill(0);
     let refused = written.put_until_refused(&mut replica.client());
     println!("with no free byte {} PUTs: {refused}", written.count);
+    let message = "the disk takes only … MiB more; … MiB are kept in reserve";
+    replica.wait("it to say so", |replica| says(&replica.log(), message));
     assert!(replica.runs(), "{}", replica.log());
     disk.empty();
     let began = Instant::now();

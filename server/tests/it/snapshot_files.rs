@@ -13,6 +13,7 @@ use paxos::{Incarnation, ReplicaId, Slot};
 use proptest::prelude::*;
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
+use crate::messages::says;
 use crate::mutilation::mutilations;
 
 /// One small key, its session included (FAULTS 3).
@@ -25,6 +26,23 @@ fn snapshot_size() {
     let bytes = newest(&disk).unwrap().unwrap().bytes;
     println!("a snapshot of one small key has {bytes} bytes");
     assert!(bytes <= 500, "{bytes} bytes");
+}
+
+#[test]
+fn a_snapshot_whose_bytes_are_not_the_state_is_not_kept() {
+    let mut store = Store::new();
+    store.put(b"k", b"v");
+    let disk = FaultyDisk::new();
+    let (head, hash) = store.node.begin_snapshot().unwrap();
+    let mut writer = Writer::begin(Arc::new(disk.clone()), head, hash ^ 1).unwrap();
+    while let Some(piece) = store.node.snapshot_step() {
+        writer.add(&piece).unwrap();
+    }
+    let mut kept = Vec::new();
+    let error = writer.finish(&mut kept).unwrap_err().to_string();
+    let message = "the snapshot of slot … has the hash …, and the state had …: the state of this replica is broken";
+    assert!(says(&error, message), "{error}");
+    assert!(kept.is_empty() && snapshots(&disk).is_empty());
 }
 
 #[test]
