@@ -1,11 +1,12 @@
 //! A simulated client: it keeps a few requests outstanding, retries them elsewhere under their own numbers, now and then
 //! gives one up, and writes down what it asked and heard.
 
+use client::history::{Kind, Operation};
 use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 
 use super::bugs::Bug;
 use super::faults::{Faults, MS};
-use super::history::{Kind, Operation};
+
 use super::random::Random;
 
 /// A client with one connection at a time.

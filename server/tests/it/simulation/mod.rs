@@ -8,10 +8,8 @@
 //! `SIM_SEEDS=A..B` runs a range, `SIM_SEED=N` one seed with a trace.
 
 mod bugs;
-pub(crate) mod checker;
 mod client;
 mod faults;
-pub(crate) mod history;
 mod planted;
 mod process;
 mod random;

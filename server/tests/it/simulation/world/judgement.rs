@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use client::history::{Kind, Operation, check_key};
+
 use super::World;
 use crate::simulation::bugs::Bug;
-use crate::simulation::checker::check_key;
 use crate::simulation::client::SimClient;
-use crate::simulation::history::{Kind, Operation};
 use crate::simulation::report::Report;
 
 impl World {
