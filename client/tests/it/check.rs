@@ -145,7 +145,8 @@ fn what_takes_too_long_is_71_and_says_so() {
     let output = check(file.path(), &["--limit", "50ms"]);
     let said = text(&output.stdout);
     assert!(
-        said.contains("verdict: undecided") && said.contains("--limit 50ms"),
+        said.contains("verdict: undecided")
+            && said.contains("keys are undecided: --limit 50ms was not enough"),
         "{said}"
     );
     assert_eq!(code(&output), 71);
