@@ -52,7 +52,8 @@ fn wrong_histories_are_refused_in_words_that_fit_a_terminal() {
     for file in histories("wrong_") {
         let output = check(&file, &[]);
         let said = text(&output.stdout);
-        assert!(said.contains("verdict: WRONG"), "{file:?}: {said}");
+        let wrong = "verdict: WRONG, this history is not linearizable";
+        assert!(said.contains(wrong), "{file:?}: {said}");
         assert_eq!((code(&output), text(&output.stderr)), (70, ""), "{file:?}");
         let why = [
             "makes what",
