@@ -65,6 +65,9 @@ pub struct Completion {
     pub submitted: Instant,
     /// What came of it.
     pub result: Result<Reply, ClientError>,
+    /// It was sent once, on one connection: among the operations of this client of which that is true it takes effect in
+    /// the order in which they were submitted (SPEC A6).
+    pub in_order: bool,
 }
 
 /// Tags of session openings begin here, so that they never meet those of requests.
@@ -152,6 +155,8 @@ impl Courier {
             resend: Resend::default(),
             needs_stream: false,
             maybe_proposed: false,
+            is_sent: false,
+            in_order: false,
             last_refusal: None,
         });
         self.wake_by(deadline);
@@ -244,6 +249,8 @@ impl Courier {
         let pending = self.queue.get_mut(tag).expect("it is being sent");
         pending.copies.insert(current);
         pending.asked = now;
+        pending.in_order = !is_datagram && !pending.is_sent;
+        pending.is_sent = true;
         pending.resend = self.lanes[current].resend(now);
         pending.maybe_proposed |= is_datagram && pending.operation.is_write();
         let resend = pending.resend.due();
@@ -366,6 +373,7 @@ impl Courier {
             operation: pending.operation,
             submitted: pending.submitted,
             result,
+            in_order: pending.in_order,
         });
     }
 

@@ -10,6 +10,7 @@ mod courier;
 mod directory;
 mod error;
 mod fleet;
+pub mod history;
 mod numbering;
 mod operation;
 mod options;

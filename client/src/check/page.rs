@@ -313,7 +313,7 @@ impl Page {
         let text = std::str::from_utf8(tag).ok()?;
         let (client, place) = text.strip_suffix(';')?.strip_prefix('c')?.split_once('.')?;
         let (client, place) = (
-            client.parse().ok()?,
+            client.parse::<usize>().ok()?,
             place.trim_end_matches('_').parse().ok()?,
         );
         let sent = self.sent.get::<usize>(place)?;

@@ -299,5 +299,6 @@ fn completion(operation: Operation, reply: Reply, submitted: Instant) -> Complet
         operation,
         submitted,
         result: Ok(reply),
+        in_order: true,
     }
 }

@@ -37,6 +37,10 @@ pub(super) struct Pending {
     /// Whether a copy went without an answer, or in a datagram, which may come twice, or was answered "it may be under
     /// way".
     pub(super) maybe_proposed: bool,
+    /// It was sent at least once.
+    pub(super) is_sent: bool,
+    /// It was sent once, on one connection.
+    pub(super) in_order: bool,
     /// Why it was refused last, where that was worth another try.
     pub(super) last_refusal: Option<Refusal>,
 }

@@ -8,6 +8,8 @@ mod fake;
 #[cfg(test)]
 mod fake_datagrams;
 #[cfg(test)]
+mod junk;
+#[cfg(test)]
 mod library;
 #[cfg(test)]
 mod program;

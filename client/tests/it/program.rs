@@ -136,7 +136,7 @@ fn refused_is_3_and_no_answer_is_4_and_no_quorum_is_5() {
 }
 
 #[test]
-fn a_request_without_an_answer_is_noted_and_the_next_gets_its_own() {
+fn unresponsive_server() {
     let mut puts = 0;
     let fake = Fake::with(move |request, outcome| {
         puts += usize::from(matches!(request, Request::Write { .. }));

@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::Instant;
 
+use client::history::{Kind, Operation, check_key};
 use client::{Client, ClientError, ClientOptions};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -11,8 +12,6 @@ use rand::{Rng, SeedableRng};
 use crate::cluster::SIZE;
 use crate::cluster_faults::{Rig, sum};
 use crate::proxy::{Faults, Rates};
-use crate::simulation::checker::check_key;
-use crate::simulation::history::{Kind, Operation};
 
 /// What the network does, drawn from a seed.
 fn unreliable(seed: u64) -> Faults {

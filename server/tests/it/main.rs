@@ -7,6 +7,8 @@ mod cluster_agents;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_clients;
+#[cfg(test)]
 mod cluster_disk;
 #[cfg(test)]
 mod cluster_disks;
@@ -25,9 +27,15 @@ mod cluster_load;
 #[cfg(test)]
 mod cluster_memory;
 #[cfg(test)]
+mod cluster_pauses;
+#[cfg(test)]
 mod cluster_peer_faults;
 #[cfg(test)]
+mod cluster_retries;
+#[cfg(test)]
 mod cluster_snapshots;
+#[cfg(test)]
+mod cluster_speed;
 #[cfg(test)]
 mod cluster_stop;
 #[cfg(test)]
@@ -73,6 +81,8 @@ mod node_founding;
 #[cfg(test)]
 mod node_hashes;
 #[cfg(test)]
+mod node_keys;
+#[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
@@ -108,5 +118,7 @@ mod small_disk;
 mod snapshot_files;
 #[cfg(test)]
 mod snapshot_room;
+#[cfg(test)]
+mod testing_page;
 #[cfg(test)]
 mod workers;

@@ -1,12 +1,12 @@
 //! A client that speaks the protocol without the client library, so that it can also misspeak it.
 
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use common::{
-    Answer, FrameBuffer, Greeting, Hello, Outcome, PROTOCOL_VERSION, Request, ServerFrame,
-    WireLimits,
+    Answer, Change, FrameBuffer, Greeting, Hello, Outcome, PROTOCOL_VERSION, Request, ServerFrame,
+    SessionId, WireLimits, Write,
 };
 
 /// One connection.
@@ -125,4 +125,26 @@ pub(crate) fn frame(request: &Request) -> Vec<u8> {
 pub(crate) fn get(tag: u64, key: &[u8]) -> Request {
     let key = key.to_vec();
     Request::Get { tag, key }
+}
+
+/// Opens a session that is to be opened at once.
+pub(crate) fn open_session(client: &mut RawClient, nonce: u64) -> SessionId {
+    match client.outcome(&Request::OpenSession { tag: 1, nonce }) {
+        Outcome::SessionOpened { session, .. } => session,
+        other => panic!("{other}"),
+    }
+}
+
+/// A write that follows no other, with its number for a tag.
+pub(crate) fn write(session: SessionId, sequence: u64, floor: u64, change: Change) -> Request {
+    Request::Write {
+        tag: sequence,
+        write: Write {
+            session,
+            sequence,
+            floor,
+            after: 0,
+            change,
+        },
+    }
 }

@@ -13,9 +13,9 @@ use paxos::{Incarnation, ReplicaId, Slot};
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
 
-/// FAULTS 3, `snapshot_size`: one small key, its session included.
+/// One small key, its session included (FAULTS 3).
 #[test]
-fn a_snapshot_of_one_small_key_has_at_most_500_bytes() {
+fn snapshot_size() {
     let mut store = Store::new();
     store.put(b"k", b"v");
     let disk = FaultyDisk::new();

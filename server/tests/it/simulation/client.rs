@@ -1,11 +1,11 @@
 //! A simulated client: it keeps a few requests outstanding, retries them elsewhere under their own numbers, now and then
 //! gives one up, and writes down what it asked and heard.
 
+use client::history::{Kind, Operation};
 use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 
 use super::bugs::Bug;
 use super::faults::{Faults, MS};
-use super::history::{Kind, Operation};
 use super::keys::Shared;
 use super::random::Random;
 use super::workload::Workload;
@@ -488,7 +488,7 @@ impl SimClient {
 }
 
 /// The revision of the change that was made, or the one that was seen.
-fn revision_of(outcome: &Outcome) -> Option<u64> {
+pub(super) fn revision_of(outcome: &Outcome) -> Option<u64> {
     match outcome {
         Outcome::Put { revision }
         | Outcome::Appended { revision, .. }

@@ -10,11 +10,10 @@
 //! the notation of the golden scripts.
 
 mod bugs;
-pub(crate) mod checker;
 mod client;
 mod faults;
-pub(crate) mod history;
 mod keys;
+mod lab;
 mod links;
 mod planted;
 mod process;

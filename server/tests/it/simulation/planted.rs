@@ -12,19 +12,18 @@ fn planted() {
         let (bug, check, recorded) = Bug::ALL[number as usize];
         std::iter::once(recorded).chain(SEEDS).find_map(|seed| {
             let error = run(seed, Some(bug), false).err()?;
-            check.is_by(&error).then_some((seed, error))
+            if !check.is_by(&error) {
+                return None;
+            }
+            let error: String = error.chars().take(110).collect();
+            println!("planted {bug:?}: found by seed {seed}, {check:?}: {error}");
+            Some(seed)
         })
     });
-    let mut missed = Vec::new();
-    for (number, found) in found {
-        let (bug, check, _) = Bug::ALL[number as usize];
-        match found {
-            Some((seed, error)) => {
-                let error: String = error.chars().take(110).collect();
-                println!("planted {bug:?}: found by seed {seed}, {check:?}: {error}");
-            }
-            None => missed.push(bug),
-        }
-    }
+    let missed: Vec<Bug> = found
+        .into_iter()
+        .filter(|(_, seed)| seed.is_none())
+        .map(|(number, _)| Bug::ALL[number as usize].0)
+        .collect();
     assert!(missed.is_empty(), "not found within {SEEDS:?}: {missed:?}");
 }

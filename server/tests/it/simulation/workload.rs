@@ -1,7 +1,8 @@
 //! What a client asks for next, and when it may.
 
+use client::history::Kind;
+
 use super::faults::Faults;
-use super::history::Kind;
 use super::keys::{Key, Shared};
 use super::random::Random;
 

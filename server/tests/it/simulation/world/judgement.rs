@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use client::history::{Kind, Operation, check_key};
+
 use super::World;
 use super::calm::{OPERATIONS_MIN, SIMULATED_US_MAX};
 use crate::simulation::bugs::Bug;
-use crate::simulation::checker::check_key;
 use crate::simulation::client::SimClient;
-use crate::simulation::history::{Kind, Operation};
 use crate::simulation::report::Report;
 
 impl World {
