@@ -90,6 +90,8 @@ pub(crate) enum Command {
     },
     /// Put load on the cluster and measure it
     Bench(BenchArguments),
+    /// Judge whether what "bench --history" wrote is linearizable
+    Check(CheckArguments),
     /// Show every replica
     Status,
     /// Print a script that makes a shell complete this program's commands and flags
@@ -139,9 +141,35 @@ pub(crate) struct BenchArguments {
     /// it is read all the time and else of 4 MiB, is left for a fresh one
     #[arg(long)]
     pub(crate) check: bool,
+    /// Write what each client asked and heard to this file, one JSON object a line, for "check"
+    ///
+    /// Keys are fresh and values distinct then, made up to --value-bytes, and every key is read once more at the end. The
+    /// file is whole when the program has ended by itself. docs/OPERATIONS.md explains the lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
     /// Stay with the replica that each client began with, instead of going to the leader
     #[arg(long)]
     pub(crate) spread: bool,
+}
+
+/// What to judge.
+///
+/// A history is linearizable if each operation can be thought to take effect at one moment between its call and its
+/// return, so that every answer is what one copy of the data would have given. What is unknown may have taken effect at
+/// any moment after its call, or never; what failed, never. Each key is judged alone, and begins absent.
+///
+/// A line is {"client":7,"op":"put|get|append|delete","key":"..","arg":"..","out":"..","found":true,
+/// "status":"ok|unknown|fail","call":ns,"ret":ns}; docs/OPERATIONS.md says more. Any store's history can be judged.
+///
+/// Exit codes: 0 right, 70 wrong (the shortest part that is wrong is shown), 71 undecided within --limit, 2 the file
+/// cannot be read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The history
+    pub(crate) file: PathBuf,
+    /// How long judging may take before it ends undecided
+    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    pub(crate) limit: Duration,
 }
 
 /// What the clients of the load generator do.

@@ -5,6 +5,7 @@
 
 mod load;
 mod measure;
+mod record;
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::args::{BenchArguments, BenchOperation};
 use crate::exit::{Exit, Failure};
 use load::Load;
 use measure::Measure;
+use record::Record;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -24,7 +26,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Runs the load generator and prints its report.
 ///
 /// # Errors
-/// The options cannot be used, nobody reads the output, or a check failed.
+/// The options cannot be used, the history cannot be written, nobody reads the output, or a check failed.
 pub(crate) fn run(
     mut options: ClientOptions,
     arguments: &BenchArguments,
@@ -43,12 +45,20 @@ pub(crate) fn run(
         fleet: Fleet::new(options, plan.clients)?,
         load: Load::new(arguments),
         check: arguments.check.then(|| Check::new(plan)),
+        record: arguments
+            .history
+            .as_deref()
+            .map(Record::create)
+            .transpose()?,
         pipeline: arguments.pipeline as usize,
         done: Vec::new(),
     };
     bench.fill_in()?;
     let measure = bench.measure(Duration::from_secs_f64(arguments.seconds))?;
     let check = bench.read_back()?;
+    if let Some(record) = bench.record.take() {
+        record.finish()?;
+    }
     report(arguments, &measure, check.as_ref(), json)?;
     Ok(match check {
         Some(check) if !check.is_right() => Exit::Wrong,
@@ -78,6 +88,7 @@ struct Bench {
     fleet: Fleet,
     load: Load,
     check: Option<Check>,
+    record: Option<Record>,
     pipeline: usize,
     /// What a turn finished; kept to spare allocations.
     done: Vec<(usize, Completion)>,
@@ -97,7 +108,7 @@ impl Bench {
         let mut operations = self.load.filling();
         // Deep enough that few clients fill in many keys quickly.
         let depth = (256 / self.clients()).max(1);
-        self.run_all(depth, &mut operations, |_, _| {})
+        self.run_all(depth, &mut operations, |_| {})
     }
 
     /// Runs operations to their end, each client with so many outstanding.
@@ -105,7 +116,7 @@ impl Bench {
         &mut self,
         depth: usize,
         operations: &mut impl Iterator<Item = (usize, Operation)>,
-        mut finished: impl FnMut(usize, Completion),
+        mut finished: impl FnMut(&Completion),
     ) -> Result<(), Failure> {
         let mut outstanding = 0;
         let outstanding_max = depth * self.clients();
@@ -119,8 +130,12 @@ impl Bench {
             }
             self.fleet.turn(PROGRESS_EVERY, &mut self.done)?;
             outstanding -= self.done.len();
+            let now = Instant::now();
             for (client, completion) in self.done.drain(..) {
-                finished(client, completion);
+                finished(&completion);
+                if let Some(record) = &mut self.record {
+                    record.note(client, completion, now)?;
+                }
             }
         }
     }
@@ -147,14 +162,14 @@ impl Bench {
             }
             let wait = end.min(next_progress).saturating_duration_since(now);
             self.fleet.turn(wait, &mut self.done)?;
-            self.handle_done(end, &mut measure);
+            self.handle_done(end, &mut measure)?;
         }
         measure.end(end);
         self.drain(end, &mut measure)?;
         Ok(measure)
     }
 
-    fn handle_done(&mut self, end: Instant, measure: &mut Measure) {
+    fn handle_done(&mut self, end: Instant, measure: &mut Measure) -> Result<(), Failure> {
         let now = Instant::now();
         let mut done = std::mem::take(&mut self.done);
         for (client, completion) in done.drain(..) {
@@ -162,11 +177,19 @@ impl Bench {
             if let Some(check) = &mut self.check {
                 check.note(client, &completion, now);
             }
+            let used = match &mut self.record {
+                Some(record) => {
+                    record.note(client, completion, now)?;
+                    None
+                }
+                None => Some(completion.operation),
+            };
             if now < end {
-                self.submit(client, now, Some(completion.operation));
+                self.submit(client, now, used);
             }
         }
         self.done = done;
+        Ok(())
     }
 
     fn submit(&mut self, client: usize, now: Instant, used: Option<Operation>) {
@@ -181,14 +204,20 @@ impl Bench {
         let clients = self.clients();
         while (0..clients).any(|client| self.fleet.unfinished(client) > 0) {
             self.fleet.turn(PROGRESS_EVERY, &mut self.done)?;
-            self.handle_done(end, measure);
+            self.handle_done(end, measure)?;
         }
         Ok(())
     }
 
-    /// Reads back what was appended and compares.
+    /// Reads back what was appended and compares. For a history without a check, reads every key: it could not show
+    /// otherwise that a write was lost.
     fn read_back(&mut self) -> Result<Option<CheckReport>, Failure> {
         let Some(mut check) = self.check.take() else {
+            if self.record.is_some() {
+                eprintln!("reading back {} keys", self.load.keys());
+                let mut operations = self.load.reading_back();
+                self.run_all(1, &mut operations, |_| {})?;
+            }
             return Ok(None);
         };
         eprintln!("reading back what was appended");
@@ -196,8 +225,8 @@ impl Bench {
         let mut operations = keys
             .into_iter()
             .map(|(client, key)| (client, Operation::Get { key }));
-        self.run_all(1, &mut operations, |_, completion| {
-            note_read_back(&mut check, &completion);
+        self.run_all(1, &mut operations, |completion| {
+            note_read_back(&mut check, completion);
         })?;
         Ok(Some(check.report().clone()))
     }

@@ -2,6 +2,8 @@
 //! replicas that are played here, so that each can be made to answer as the test wants.
 
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod datagrams;
 #[cfg(test)]
 mod fake;
@@ -12,8 +14,14 @@ mod junk;
 #[cfg(test)]
 mod library;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod prompt;
 #[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod second_opinion;
+#[cfg(test)]
+mod terminal;

@@ -241,6 +241,24 @@ fn the_demo_shows_and_checks_twenty_operations_and_then_takes_commands() {
 }
 
 #[test]
+fn the_demo_stops_at_the_first_no_quorum_and_goes_to_the_prompt() {
+    let lone = Fake::with(|request, outcome| {
+        Reaction::Answer(match request {
+            Request::OpenSession { .. } | Request::Status { .. } => outcome,
+            _ => no_quorum(),
+        })
+    });
+    let output = run(&[&lone], &["--timeout", "100ms", "demo"], b"HELP GET\n");
+    let shown = text(&output.stdout);
+    assert_eq!(shown.matches("error: no quorum").count(), 1, "{shown}");
+    assert!(shown.contains("\nDemo stopped: "), "{shown}");
+    assert!(!shown.contains("right"), "{shown}");
+    let (_, prompt) = shown.split_once("\nEnter command").unwrap();
+    assert!(prompt.contains("\nGET key"), "{shown}");
+    assert_eq!(code(&output), 5);
+}
+
+#[test]
 fn the_demo_fails_loudly_on_a_wrong_answer() {
     let fake = Fake::with(|_, outcome| {
         Reaction::Answer(match outcome {

@@ -348,15 +348,15 @@ pub(crate) fn server_command() -> Command {
 
 /// A port that the system gave and gives to nobody else, though a server that asks for it by number may listen there.
 #[derive(Debug)]
-struct HeldPort {
-    address: SocketAddr,
+pub(crate) struct HeldPort {
+    pub(crate) address: SocketAddr,
     _socket: Socket,
 }
 
 impl HeldPort {
     /// A socket that is bound and does not listen keeps others' outgoing connections from the port, and `SO_REUSEADDR`
     /// on both sides lets the server in.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         loop {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             socket.set_reuse_address(true).unwrap();
@@ -375,7 +375,7 @@ impl HeldPort {
 }
 
 /// A lock on a file rather than in memory, because some runners give each test a process of its own.
-fn turn() -> File {
+pub(crate) fn turn() -> File {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-cluster-at-a-time");
     let file = File::options()
         .create(true)

@@ -17,6 +17,8 @@ mod cluster_faults;
 #[cfg(test)]
 mod cluster_full_disk;
 #[cfg(test)]
+mod cluster_history;
+#[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
 mod cluster_junk_datagrams;
@@ -33,6 +35,8 @@ mod cluster_peer_faults;
 #[cfg(test)]
 mod cluster_retries;
 #[cfg(test)]
+mod cluster_rot;
+#[cfg(test)]
 mod cluster_snapshots;
 #[cfg(test)]
 mod cluster_speed;
@@ -47,6 +51,8 @@ mod datagrams;
 #[cfg(test)]
 mod example_client;
 #[cfg(test)]
+mod failing_disk;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod full_disk;
@@ -54,6 +60,8 @@ mod full_disk;
 mod identity;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod journal_bits;
 #[cfg(test)]
 mod journal_crashes;
 #[cfg(test)]
@@ -71,6 +79,10 @@ mod library_faults;
 #[cfg(test)]
 mod library_group;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
+mod mutilation;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_agents;
@@ -86,6 +98,8 @@ mod node_keys;
 mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
+#[cfg(test)]
+mod one_replica;
 #[cfg(test)]
 mod operations_page;
 #[cfg(test)]
@@ -107,6 +121,10 @@ mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]
+mod refused_directories;
+#[cfg(test)]
+mod rules_page;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod settings;
@@ -119,6 +137,16 @@ mod snapshot_files;
 #[cfg(test)]
 mod snapshot_room;
 #[cfg(test)]
+mod strace;
+#[cfg(test)]
+mod strace_sweep;
+#[cfg(test)]
+mod tagged_writes;
+#[cfg(test)]
 mod testing_page;
+#[cfg(test)]
+mod thin_disk;
+#[cfg(test)]
+mod warnings;
 #[cfg(test)]
 mod workers;

@@ -22,7 +22,10 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 impl RawClient {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         stream.set_write_timeout(Some(WAIT_MAX)).unwrap();
@@ -38,6 +41,13 @@ impl RawClient {
         client.send(&hello());
         client.hear_greeting();
         client
+    }
+
+    /// The same with a server that may be gone: `None` then.
+    pub(crate) fn try_greeted(address: SocketAddr) -> Option<Self> {
+        let mut client = Self::over(TcpStream::connect(address).ok()?);
+        client.stream.write_all(&hello()).ok()?;
+        client.hear().map(|_| client)
     }
 
     /// Where it connects from.
@@ -89,6 +99,15 @@ impl RawClient {
         let answer = self.hear_answer();
         assert_eq!(answer.tag, request.tag());
         answer.outcome
+    }
+
+    /// The same of a server that may go away: `None` then.
+    pub(crate) fn try_outcome(&mut self, request: &Request) -> Option<Outcome> {
+        self.stream.write_all(&frame(request)).ok()?;
+        match self.hear()? {
+            ServerFrame::Answer(answer) => Some(answer.outcome),
+            other => panic!("heard {other:?} instead of an answer"),
+        }
     }
 
     /// Hears nothing but the end.
