@@ -27,7 +27,7 @@ pub(super) enum Bug {
     WatermarkAcrossBallots,
     /// A leader releases reads without asking anybody.
     LeaderReadsAlone,
-    /// An echo of an earlier round counts for the present one (RULES R10).
+    /// An echo of an earlier round counts for the present one: reads join a round that was under way (RULES R10).
     EchoReused,
     /// A promise does not say what was accepted.
     PromiseWithoutAccepted,
@@ -78,8 +78,6 @@ pub(super) enum Bug {
     AppliesInHashOrder,
     /// Two sessions that were opened in one batch are one (RULES R12).
     TwoSessionsInOneBatch,
-    /// A read is released by a round that was under way when it came (RULES R10).
-    ReadJoinsRunningRound,
     /// A write does not wait for the reads before it on its connection (RULES R9).
     WriteOvertakesRead,
     /// What a client asked for in a session that expired it asks for again in the next (RULES R15).
@@ -91,20 +89,20 @@ pub(super) enum Bug {
 impl Bug {
     /// All of them: by which check each is found, and the seed that found it last. A change of the code may move that:
     /// then the search finds another.
-    pub(super) const ALL: [(Self, Check, u64); 37] = [
+    pub(super) const ALL: [(Self, Check, u64); 36] = [
         (Self::SentBeforeDurable, Check::StatesDiffer, 4),
         (Self::BallotReused, Check::TwoCommands, 11),
-        (Self::PromiseNotPersisted, Check::StatesDiffer, 328),
+        (Self::PromiseNotPersisted, Check::StatesDiffer, 96),
         (Self::SyncSkipped, Check::StatesDiffer, 1),
         (Self::LastBatchCut, Check::StatesDiffer, 1),
         (Self::CutAtBadChecksum, Check::StatesDiffer, 1),
-        (Self::OwnVoteEarly, Check::StatesDiffer, 1),
-        (Self::QuorumOffByOne, Check::StatesDiffer, 219),
+        (Self::OwnVoteEarly, Check::StatesDiffer, 6),
+        (Self::QuorumOffByOne, Check::StatesDiffer, 53),
         (Self::WatermarkAcrossBallots, Check::StatesDiffer, 8),
-        (Self::LowerBallotAccepted, Check::StatesDiffer, 305),
+        (Self::LowerBallotAccepted, Check::StatesDiffer, 384),
         (Self::PromiseWithoutAccepted, Check::StatesDiffer, 7),
-        (Self::PromiseBelowTrimPoint, Check::StatesDiffer, 60),
-        (Self::ForgetBeforeDurable, Check::Lost, 206),
+        (Self::PromiseBelowTrimPoint, Check::StatesDiffer, 104),
+        (Self::ForgetBeforeDurable, Check::Lost, 36),
         (Self::BlankVotes, Check::StatesDiffer, 2),
         (Self::VotesRolledBack, Check::StatesDiffer, 3),
         (Self::HoleSkipped, Check::StatesDiffer, 1),
@@ -113,19 +111,18 @@ impl Bug {
         (Self::NobodyTeaches, Check::NotDone, 1),
         (Self::LeaderReadsAlone, Check::NotLinearizable, 19),
         (Self::EchoReused, Check::NotLinearizable, 23),
-        (Self::ReadJoinsRunningRound, Check::NotLinearizable, 1),
         (Self::ReadOvertakesWrite, Check::NotLinearizable, 1),
         (Self::WriteOvertakesRead, Check::NotLinearizable, 1),
         (Self::WritesUnordered, Check::AppendsOfOne, 1),
         (Self::RetryIsNew, Check::AppendsOfOne, 1),
-        (Self::RunsAgainAfterExpiry, Check::WritesOfOne, 1),
+        (Self::RunsAgainAfterExpiry, Check::WritesOfOne, 13),
         (Self::HighestNumberSessions, Check::WrongAnswer, 1),
         (Self::TwoSessionsInOneBatch, Check::WrongAnswer, 1),
         (Self::LogTimeFromClock, Check::SessionExpired, 9),
         (Self::SessionExpiresEarly, Check::SessionExpired, 1),
-        (Self::SessionsMissingFromSnapshot, Check::SnapshotHash, 1),
-        (Self::ValuesMissingFromSnapshot, Check::SnapshotHash, 1),
-        (Self::DeadAcceptorsOutboxSent, Check::StatesDiffer, 85),
+        (Self::SessionsMissingFromSnapshot, Check::SnapshotHash, 2),
+        (Self::ValuesMissingFromSnapshot, Check::SnapshotHash, 2),
+        (Self::DeadAcceptorsOutboxSent, Check::StatesDiffer, 32),
         (Self::SuccessorReadsEarly, Check::ReadBack, 2),
         (Self::QueueDiesWithAgent, Check::ReadBack, 8),
         (Self::ProposesIntoFullDisks, Check::Reserve, 11),

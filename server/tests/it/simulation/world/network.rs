@@ -40,6 +40,7 @@ impl World {
         let is_deaf = self.replicas[to].deaf_until > self.now;
         let carriage = self.links.at(usize::from(from.0), to);
         if is_deaf || carriage == Carriage::Cut || self.random.chance(self.faults.loss) {
+            self.trace(|| format!("        the last one to r{to} is lost"));
             return;
         }
         if carriage == Carriage::Stopped {

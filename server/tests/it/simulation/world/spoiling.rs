@@ -19,8 +19,7 @@ impl World {
         match self.bug {
             Some(Bug::QuorumOffByOne) => self.vote_again(*from, to, message),
             Some(Bug::WatermarkAcrossBallots) => self.believe_watermark(*from, to, message),
-            Some(Bug::EchoReused) => self.renew_echo(to, message, u64::MAX),
-            Some(Bug::ReadJoinsRunningRound) => self.renew_echo(to, message, 1),
+            Some(Bug::EchoReused) => self.renew_echo(to, message),
             Some(Bug::HoleSkipped) => self.skip_hole(*from, to, message),
             Some(Bug::NobodyTeaches) => teach_nothing(message),
             Some(Bug::AppliesInHashOrder) => change_order(to, message),
@@ -138,11 +137,9 @@ impl World {
         }
     }
 
-    /// The echo of one of the last rounds counts for the present one.
-    fn renew_echo(&self, to: usize, message: &mut PeerMessage, rounds: u64) {
+    fn renew_echo(&self, to: usize, message: &mut PeerMessage) {
         if let PeerMessage::Agreement(Message::Echo { nonce, .. }) = message
             && let Some(last) = self.last_nonce_of(ReplicaId(to as u8))
-            && last.abs_diff(*nonce) <= rounds
         {
             *nonce = last;
         }
