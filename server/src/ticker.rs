@@ -21,7 +21,9 @@ impl Ticker {
 
     /// Takes the ticks that are due: a few at most. While this thread was held up it could neither hear nor be heard,
     /// so that time says nothing of the others' silence; and after a long pause it must not count at all (RULES R13).
+    /// A clock that went back goes on from there.
     pub fn take_due(&mut self, now: Instant) -> u32 {
+        self.last = self.last.min(now);
         let passed = now.saturating_duration_since(self.last);
         let due = passed.as_millis() / TICK.as_millis();
         if due > u128::from(CATCH_UP_TICKS_MAX) {
@@ -60,5 +62,15 @@ mod tests {
         assert_eq!(ticker.take_due(at(3_600_000)), 10);
         assert_eq!(ticker.take_due(at(3_600_009)), 0);
         assert_eq!(ticker.take_due(at(3_600_010)), 1);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_goes_on_from_there() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut ticker = Ticker::new(at(3_600_000));
+        assert_eq!(ticker.take_due(at(5)), 0);
+        assert_eq!(ticker.until_next(at(5)), Duration::from_millis(10));
+        assert_eq!(ticker.take_due(at(15)), 1);
     }
 }

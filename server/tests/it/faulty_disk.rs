@@ -6,6 +6,7 @@
 
 mod content;
 mod handles;
+mod harm;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -78,6 +79,17 @@ struct State {
     is_stopped: bool,
     /// What all files together may take, in whole blocks; no bound if none.
     quota_bytes: Option<u64>,
+    /// Syncs of open files report success and do nothing.
+    lies: bool,
+}
+
+/// What a power cut did to what was not synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Files of which some of the sectors that were not synced are there, and some are not.
+    pub(crate) torn: u64,
+    /// Files of which none of them is there.
+    pub(crate) lost: u64,
 }
 
 type FileId = u64;
@@ -134,7 +146,7 @@ impl FaultyDisk {
 
     /// The machine loses power and comes up again: of each sector that was not synced, and of each name that was not
     /// made durable, either the old or the new is there.
-    pub(crate) fn crash(&self, rng: &mut Rng) {
+    pub(crate) fn crash(&self, rng: &mut Rng) -> Loss {
         let mut state = self.state.lock();
         state.begin_life();
         state.fault = None;
@@ -146,10 +158,12 @@ impl FaultyDisk {
             }
         }
         state.names = state.durable_names.clone();
+        let mut loss = Loss::default();
         for file in state.files.values_mut() {
-            file.lose(rng);
+            file.lose(rng, &mut loss);
         }
         state.drop_nameless();
+        loss
     }
 
     /// The process is killed, the machine stays up: everything that was written is seen by the next process, and is
@@ -165,34 +179,6 @@ impl FaultyDisk {
 
     pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         self.state.lock().file(name).content.clone()
-    }
-
-    /// Replaces the content of a file, durably.
-    pub(crate) fn set_content(&self, name: &str, content: Vec<u8>) {
-        let mut state = self.state.lock();
-        let file = state.file(name);
-        file.content = content;
-        file.before.clear();
-        file.grown_from = None;
-    }
-
-    pub(crate) fn flip_bit(&self, name: &str, bit: usize) {
-        let mut state = self.state.lock();
-        let file = state.file(name);
-        file.content[bit / 8] ^= 1 << (bit % 8);
-    }
-
-    /// Makes a file unreadable.
-    pub(crate) fn spoil(&self, name: &str) {
-        self.state.lock().file(name).is_unreadable = true;
-    }
-
-    /// Drops a file, durably.
-    pub(crate) fn drop_file(&self, name: &str) {
-        let mut state = self.state.lock();
-        state.names.remove(name);
-        state.durable_names.remove(name);
-        state.name_changes.clear();
     }
 
     /// The disk as it might be after a crash now, with another outcome for each seed. The disk itself goes on.

@@ -95,6 +95,8 @@ mod node_hashes;
 #[cfg(test)]
 mod node_keys;
 #[cfg(test)]
+mod node_rules;
+#[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;

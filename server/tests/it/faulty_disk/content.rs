@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kvpaxos_server::journal::{BLOCK_BYTES, SECTOR_BYTES};
 
-use super::Rng;
+use super::{Loss, Rng};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct FileState {
@@ -18,6 +18,8 @@ pub(super) struct FileState {
     pub(super) grown_from: Option<usize>,
     /// Reading fails.
     pub(super) is_unreadable: bool,
+    /// The last sync reported success and did nothing.
+    pub(super) has_lied: bool,
 }
 
 impl FileState {
@@ -57,16 +59,23 @@ impl FileState {
         self.before.clear();
         self.is_new = false;
         self.grown_from = None;
+        self.has_lied = false;
     }
 
-    pub(super) fn lose(&mut self, rng: &mut Rng) {
+    pub(super) fn lose(&mut self, rng: &mut Rng, loss: &mut Loss) {
         let fate = rng.below(4);
+        let written = self.before.len();
+        let mut gone = 0;
         for (place, before) in std::mem::take(&mut self.before) {
             if !survives(fate, rng) {
+                gone += 1;
                 let from = place * SECTOR_BYTES;
                 self.content[from..from + before.len()].copy_from_slice(&before);
             }
         }
+        loss.lost += u64::from(gone > 0 && gone == written);
+        loss.torn += u64::from(gone > 0 && gone < written);
+        self.has_lied = false;
         if let Some(grown_from) = self.grown_from.take() {
             let grown = self.content.len() - grown_from;
             let kept = grown_from + rng.below(grown as u64 + 1) as usize;

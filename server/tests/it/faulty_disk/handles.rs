@@ -31,6 +31,10 @@ impl FaultyFile {
         let file = state.files.get_mut(&self.id).expect("an open file lives");
         act(file, step)
     }
+
+    fn lies(&self) -> bool {
+        self.disk.state.lock().lies
+    }
 }
 
 impl DiskFile for FaultyFile {
@@ -53,8 +57,14 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let lies = self.lies();
         self.with(|file, step| {
-            if step? {
+            if !step? {
+                return Ok(());
+            }
+            if lies {
+                file.has_lied = true;
+            } else {
                 file.sync();
             }
             Ok(())

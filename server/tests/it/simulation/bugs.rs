@@ -3,7 +3,10 @@
 
 use kvpaxos_server::node::{PieceKind, SnapshotStep};
 use kvpaxos_server::peers::PeerMessage;
-use paxos::{Message, Slot};
+use paxos::{DurableState, Message, Record, ReplicaId, Slot};
+
+use super::random::Random;
+use super::replica::slot_of;
 
 /// One planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub(super) enum Bug {
     WatermarkAcrossBallots,
     /// A leader releases reads without asking anybody.
     LeaderReadsAlone,
-    /// An echo of an earlier round counts for the present one (RULES R10).
+    /// An echo of an earlier round counts for the present one: reads join a round that was under way (RULES R10).
     EchoReused,
     /// A promise does not say what was accepted.
     PromiseWithoutAccepted,
@@ -63,43 +66,74 @@ pub(super) enum Bug {
     QueueDiesWithAgent,
     /// Nobody hears how much room there is, and everything is proposed until there is none (RULES R18).
     ProposesIntoFullDisks,
+    /// A candidate's own promise and a leader's own vote count before they are durable (RULES R2).
+    OwnVoteEarly,
+    /// A journal is cut where a checksum does not fit, wherever that is (RULES R3).
+    CutAtBadChecksum,
+    /// A slot that a learner lacks is passed over.
+    HoleSkipped,
+    /// Nobody is told what it missed (RULES R17).
+    NobodyTeaches,
+    /// What a batch holds is applied in another order on each replica, as from a hash map.
+    AppliesInHashOrder,
+    /// Two sessions that were opened in one batch are one (RULES R12).
+    TwoSessionsInOneBatch,
+    /// A write does not wait for the reads before it on its connection (RULES R9).
+    WriteOvertakesRead,
+    /// What a client asked for in a session that expired it asks for again in the next (RULES R15).
+    RunsAgainAfterExpiry,
+    /// A snapshot does not hold the values (RULES R22).
+    ValuesMissingFromSnapshot,
 }
 
 impl Bug {
-    /// All of them, each with the seed that found it last. A change of the code may move that: then the search finds another.
-    pub(super) const ALL: [(Self, u64); 27] = [
-        (Self::SentBeforeDurable, 22),
-        (Self::BallotReused, 20),
-        (Self::PromiseNotPersisted, 328),
-        (Self::SyncSkipped, 1),
-        (Self::LastBatchCut, 1),
-        (Self::QuorumOffByOne, 219),
-        (Self::WatermarkAcrossBallots, 40),
-        (Self::LeaderReadsAlone, 2),
-        (Self::EchoReused, 440),
-        (Self::PromiseWithoutAccepted, 12),
-        (Self::LowerBallotAccepted, 305),
-        (Self::HighestNumberSessions, 1),
-        (Self::WritesUnordered, 4),
-        (Self::ReadOvertakesWrite, 1),
-        (Self::RetryIsNew, 1),
-        (Self::AppliesSomethingElse, 4),
-        (Self::LogTimeFromClock, 2),
-        (Self::SessionExpiresEarly, 1),
-        (Self::SessionsMissingFromSnapshot, 2),
-        (Self::PromiseBelowTrimPoint, 60),
-        (Self::ForgetBeforeDurable, 206),
-        (Self::BlankVotes, 34),
-        (Self::VotesRolledBack, 6),
-        (Self::DeadAcceptorsOutboxSent, 85),
-        (Self::SuccessorReadsEarly, 4),
-        (Self::QueueDiesWithAgent, 8),
-        (Self::ProposesIntoFullDisks, 1),
+    /// All of them: by which check each is found, and the seed that found it last. A change of the code may move that:
+    /// then the search finds another.
+    pub(super) const ALL: [(Self, Check, u64); 36] = [
+        (Self::SentBeforeDurable, Check::StatesDiffer, 4),
+        (Self::BallotReused, Check::TwoCommands, 11),
+        (Self::PromiseNotPersisted, Check::StatesDiffer, 96),
+        (Self::SyncSkipped, Check::StatesDiffer, 1),
+        (Self::LastBatchCut, Check::StatesDiffer, 1),
+        (Self::CutAtBadChecksum, Check::StatesDiffer, 1),
+        (Self::OwnVoteEarly, Check::StatesDiffer, 6),
+        (Self::QuorumOffByOne, Check::StatesDiffer, 53),
+        (Self::WatermarkAcrossBallots, Check::StatesDiffer, 8),
+        (Self::LowerBallotAccepted, Check::StatesDiffer, 384),
+        (Self::PromiseWithoutAccepted, Check::StatesDiffer, 7),
+        (Self::PromiseBelowTrimPoint, Check::StatesDiffer, 104),
+        (Self::ForgetBeforeDurable, Check::Lost, 36),
+        (Self::BlankVotes, Check::StatesDiffer, 2),
+        (Self::VotesRolledBack, Check::StatesDiffer, 3),
+        (Self::HoleSkipped, Check::StatesDiffer, 1),
+        (Self::AppliesInHashOrder, Check::StatesDiffer, 1),
+        (Self::AppliesSomethingElse, Check::StateHash, 1),
+        (Self::NobodyTeaches, Check::NotDone, 1),
+        (Self::LeaderReadsAlone, Check::NotLinearizable, 19),
+        (Self::EchoReused, Check::NotLinearizable, 23),
+        (Self::ReadOvertakesWrite, Check::NotLinearizable, 1),
+        (Self::WriteOvertakesRead, Check::NotLinearizable, 1),
+        (Self::WritesUnordered, Check::AppendsOfOne, 1),
+        (Self::RetryIsNew, Check::AppendsOfOne, 1),
+        (Self::RunsAgainAfterExpiry, Check::WritesOfOne, 13),
+        (Self::HighestNumberSessions, Check::WrongAnswer, 1),
+        (Self::TwoSessionsInOneBatch, Check::WrongAnswer, 1),
+        (Self::LogTimeFromClock, Check::SessionExpired, 9),
+        (Self::SessionExpiresEarly, Check::SessionExpired, 1),
+        (Self::SessionsMissingFromSnapshot, Check::SnapshotHash, 2),
+        (Self::ValuesMissingFromSnapshot, Check::SnapshotHash, 2),
+        (Self::DeadAcceptorsOutboxSent, Check::StatesDiffer, 32),
+        (Self::SuccessorReadsEarly, Check::ReadBack, 2),
+        (Self::QueueDiesWithAgent, Check::ReadBack, 8),
+        (Self::ProposesIntoFullDisks, Check::Reserve, 11),
     ];
 
     /// Whether it shows only where sessions expire.
     pub(super) fn is_about_sessions(self) -> bool {
-        matches!(self, Self::LogTimeFromClock | Self::SessionExpiresEarly)
+        matches!(
+            self,
+            Self::LogTimeFromClock | Self::SessionExpiresEarly | Self::RunsAgainAfterExpiry
+        )
     }
 
     /// Whether it shows only where agents fail.
@@ -109,16 +143,59 @@ impl Bug {
             Self::DeadAcceptorsOutboxSent | Self::SuccessorReadsEarly | Self::QueueDiesWithAgent
         )
     }
+}
 
-    /// What the error must say, where one rule is to find the bug and no other may.
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::AppliesSomethingElse => "and a majority has",
-            Self::ProposesIntoFullDisks => "the reserve",
-            Self::DeadAcceptorsOutboxSent => "has another state than others",
-            Self::SuccessorReadsEarly => "was durable",
-            _ => "",
-        }
+/// What says that something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Two replicas that applied the same slots are in different states.
+    StatesDiffer,
+    /// No order of the operations explains what clients were answered.
+    NotLinearizable,
+    /// An append is there twice, or out of order.
+    AppendsOfOne,
+    /// The same, or an order that no history explains: which is seen first depends on what the client reads.
+    WritesOfOne,
+    /// A majority that is well lets clients wait.
+    NotDone,
+    /// What was chosen can nowhere be found.
+    Lost,
+    /// A proposer finds itself proposing two commands in one slot and ballot (RULES R2).
+    TwoCommands,
+    /// A client is refused what it has a right to, or gets the answer to something else.
+    WrongAnswer,
+    /// A snapshot does not have the hash of the state that it was made of (RULES R21).
+    SnapshotHash,
+    /// A session was forgotten too early.
+    SessionExpired,
+    /// The replicas find it themselves, by the hash of their state (RULES R21).
+    StateHash,
+    /// What was durable is not there when a replica reads it back.
+    ReadBack,
+    /// The reserve of a full disk is used up.
+    Reserve,
+}
+
+impl Check {
+    /// Whether the error is this check's.
+    pub(super) fn is_by(self, error: &str) -> bool {
+        let words: &[&str] = match self {
+            Self::StatesDiffer => &["has another state than others"],
+            Self::NotLinearizable => &["not linearizable"],
+            Self::AppendsOfOne => &["its own appends are"],
+            Self::WritesOfOne => &["its own appends are", "not linearizable"],
+            Self::NotDone => &["not done in time"],
+            Self::Lost => &["nothing was done to it", "has another state than others"],
+            Self::TwoCommands => &["proposed two commands"],
+            Self::WrongAnswer => &["was refused", "was answered"],
+            Self::SnapshotHash => &["the snapshot of slot"],
+            Self::SessionExpired => &["its session expired"],
+            Self::StateHash => &["and a majority has"],
+            Self::ReadBack => &["was durable"],
+            Self::Reserve => &["the reserve"],
+        };
+        // A judge that gave up has found nothing.
+        !error.contains("undecided") && words.iter().any(|words| error.contains(words))
     }
 }
 
@@ -135,12 +212,54 @@ pub(super) fn spoil_snapshot(
             }
             None
         }
+        Some(SnapshotStep::Piece(piece)) if bug == Some(Bug::ValuesMissingFromSnapshot) => {
+            if piece.kind == PieceKind::Entries {
+                piece.bytes.clear();
+            }
+            None
+        }
         Some(SnapshotStep::Begin { head, .. }) if bug == Some(Bug::ForgetBeforeDurable) => {
             Some(head.slot)
         }
         _ => None,
     };
     (step, begun.max(trim_below))
+}
+
+/// What opening hands over of a journal under a bug of it. What the log holds anyway is not in question.
+pub(super) fn cut_batches(
+    bug: Option<Bug>,
+    batches: &mut [(DurableState, Vec<Record>)],
+    random: &mut Random,
+) {
+    let chosen = batches
+        .last()
+        .map_or(Slot(0), |(state, _)| state.chosen_watermark);
+    let with_records = batches.iter().rposition(|(_, records)| !records.is_empty());
+    let from = match (bug, with_records) {
+        (Some(Bug::LastBatchCut), Some(last)) => last,
+        (Some(Bug::CutAtBadChecksum), Some(last)) => random.between(0, last as u64 + 1) as usize,
+        _ => return,
+    };
+    for (_, records) in &mut batches[from..] {
+        records.retain(|record| slot_of(record) < chosen);
+    }
+}
+
+/// A message and whom it is for.
+type Addressed = (ReplicaId, PeerMessage);
+
+/// Of what a replica says once its writes are durable, what it says at once under a bug of its driver, and the rest.
+pub(super) fn spoil_outbox(
+    bug: Option<Bug>,
+    me: ReplicaId,
+    messages: Vec<Addressed>,
+) -> (Vec<Addressed>, Vec<Addressed>) {
+    messages.into_iter().partition(|(to, _)| match bug {
+        Some(Bug::SentBeforeDurable) => true,
+        Some(Bug::OwnVoteEarly) => *to == me,
+        _ => false,
+    })
 }
 
 /// [`Bug::PromiseBelowTrimPoint`].

@@ -6,8 +6,9 @@ use common::{Answer, Change, Outcome, Refusal, Request, SessionId, Write};
 
 use super::bugs::Bug;
 use super::faults::{Faults, MS};
-
+use super::keys::Shared;
 use super::random::Random;
+use super::workload::Workload;
 
 /// A client with one connection at a time.
 #[derive(Debug)]
@@ -16,8 +17,7 @@ pub(super) struct SimClient {
     random: Random,
     replicas: usize,
     pipeline: u64,
-    /// How many of a hundred operations are reads.
-    reads_per_cent: u64,
+    pub(super) workload: Workload,
     pub(super) operations_left: u64,
     /// The replica that it talks to, and the number of the connection.
     pub(super) target: usize,
@@ -26,10 +26,6 @@ pub(super) struct SimClient {
     attempt_us: u64,
     /// How long it waits, at most, before it asks for more.
     pub(super) think_us_max: u64,
-    /// It asks another replica each time.
-    is_poller: bool,
-    /// It does nothing but delete.
-    deletes_only: bool,
     /// It was told that not even deletes are taken.
     pub(super) was_told_spent: bool,
     /// When to go on to another replica if nothing is answered until then.
@@ -49,6 +45,9 @@ pub(super) struct SimClient {
     /// The first number after the last that it gave up: once that or a later one is answered, nothing that was given up
     /// can run any more, and not before may it leave the session. 0 for none.
     closing: u64,
+    /// The faults are over: it tries one replica after the other, so that it soon finds one that answers.
+    is_calm: bool,
+    bug: Option<Bug>,
     /// How often it rests, and until when it does.
     naps: u64,
     naps_until: u64,
@@ -56,6 +55,7 @@ pub(super) struct SimClient {
     next_tag: u64,
     outstanding: Vec<Outstanding>,
     pub(super) history: Vec<(Vec<u8>, Operation)>,
+    /// Operations that were answered, and writes of which nobody knows whether they ran.
     pub(super) done: u64,
 }
 
@@ -75,30 +75,36 @@ struct Outstanding {
 /// A poller waits about as long as a pause or an election lasts, so that some of its reads begin in the middle of one.
 const POLL_US_MAX: u64 = 200 * MS;
 
+/// More operations than any run sees.
+const UNTIL_TOLD: u64 = 1 << 40;
+
+/// An election timeout, as the library waits.
+const CALM_ATTEMPT_US: u64 = 500 * MS;
+
+const CALM_THINK_US_MAX: u64 = 20 * MS;
+
 /// What a client sends: the request, and the number of the connection.
 pub(super) type Sent = (u64, Request);
 
 impl SimClient {
-    pub(super) fn new(id: u64, seed: u64, faults: &Faults) -> Self {
+    pub(super) fn new(id: u64, seed: u64, faults: &Faults, bug: Option<Bug>) -> Self {
         let mut random = Random::new(seed);
-        let is_poller = id >= faults.clients;
-        let reads_per_cent = random.pick(&[20, 35, 35, 95]);
+        let workload = Workload::draw(id, &mut random, faults);
+        let is_poller = workload.is_poller;
         Self {
             id,
             target: random.between(0, faults.replicas as u64) as usize,
-            reads_per_cent: if is_poller { 100 } else { reads_per_cent },
+            workload,
             random,
             replicas: faults.replicas,
             pipeline: if is_poller { 1 } else { faults.pipeline },
-            operations_left: faults.operations_per_client,
+            operations_left: UNTIL_TOLD,
             attempt_us: faults.attempt_us,
             think_us_max: if is_poller {
                 POLL_US_MAX
             } else {
                 faults.think_us_max
             },
-            is_poller,
-            deletes_only: false,
             was_told_spent: false,
             serial: 0,
             attempt_until: 0,
@@ -110,6 +116,8 @@ impl SimClient {
             opening_since: 0,
             is_careful: id.is_multiple_of(2),
             closing: 0,
+            is_calm: false,
+            bug,
             naps: faults.naps,
             naps_until: 0,
             next_sequence: 1,
@@ -122,33 +130,34 @@ impl SimClient {
 
     /// One that deletes so many times and then is done.
     pub(super) fn deleter(id: u64, seed: u64, faults: &Faults, operations: u64) -> Self {
+        let client = Self::new(id, seed, faults, None);
         Self {
-            is_poller: false,
-            deletes_only: true,
+            workload: client.workload.of_deleter(),
+            think_us_max: CALM_THINK_US_MAX,
             pipeline: 1,
             operations_left: operations,
-            reads_per_cent: 0,
-            ..Self::new(id, seed, faults)
+            ..client
         }
     }
 
-    /// It rests no more.
-    pub(super) fn wake_up(&mut self) {
+    /// It rests no more, asks elsewhere soon where nobody answers, and is done after so many operations more.
+    pub(super) fn finish_after(&mut self, operations: u64, now: u64) {
         self.naps = 0;
         self.naps_until = 0;
+        self.attempt_us = self.attempt_us.min(CALM_ATTEMPT_US);
+        self.attempt_until = self.attempt_until.min(now + CALM_ATTEMPT_US);
+        self.think_us_max = self.think_us_max.min(CALM_THINK_US_MAX);
+        self.is_calm = true;
+        self.workload.hurry();
+        self.operations_left = operations;
     }
 
     pub(super) fn is_finished(&self) -> bool {
         self.operations_left == 0 && self.outstanding.is_empty()
     }
 
-    pub(super) fn own_key(&self) -> Vec<u8> {
-        format!("own{}", self.id).into_bytes()
-    }
-
-    /// Looks at the time, goes on to another replica if that is due, and sends what there is to send. `stamp` orders
-    /// calls and returns of all clients.
-    pub(super) fn wake(&mut self, now: u64, stamp: &mut u64, bug: Option<Bug>) -> Vec<Sent> {
+    /// Looks at the time, goes on to another replica if that is due, and sends what there is to send.
+    pub(super) fn wake(&mut self, now: u64, shared: &mut Shared) -> Vec<Sent> {
         let mut sent = Vec::new();
         if self.random.chance(self.naps) {
             self.naps_until = now + self.random.between(MS, 5_000 * MS);
@@ -157,11 +166,12 @@ impl SimClient {
             return sent;
         }
         let waits = self.opening.is_some() || !self.outstanding.is_empty();
-        if waits && now >= self.attempt_until {
+        let can_ask = self.session.is_some() || self.opening.is_some();
+        if waits && can_ask && now >= self.attempt_until {
             if self.random.chance(40) {
-                self.give_one_up();
+                self.give_one_up(shared);
             }
-            self.move_on(now, bug, &mut sent);
+            self.move_on(now, &mut sent);
         }
         let idle_us = now - self.session_used;
         let is_settled = self.outstanding.is_empty() && self.closing == 0;
@@ -176,12 +186,15 @@ impl SimClient {
             }
             return sent;
         }
-        while (self.outstanding.len() as u64) < self.pipeline && self.operations_left > 0 {
+        while (self.outstanding.len() as u64) < self.pipeline
+            && self.operations_left > 0
+            && self.workload.may_begin(now)
+        {
             self.operations_left -= 1;
-            if self.is_poller {
+            if self.workload.is_poller {
                 self.go_elsewhere();
             }
-            self.call(now, stamp, &mut sent);
+            self.call(now, shared, &mut sent);
         }
         sent
     }
@@ -199,7 +212,7 @@ impl SimClient {
         serial: u64,
         answer: &Answer,
         now: u64,
-        stamp: &mut u64,
+        shared: &mut Shared,
     ) -> Result<(), String> {
         if serial != self.serial {
             return Ok(());
@@ -238,7 +251,7 @@ impl SimClient {
                     self.attempt_until = self.attempt_until.min(now + 30 * MS);
                     Ok(())
                 }
-                Refusal::SessionExpired => self.expire(now),
+                Refusal::SessionExpired => self.expire(now, shared),
                 other => Err(format!("client {} was refused: {other:?}", self.id)),
             };
         }
@@ -249,9 +262,8 @@ impl SimClient {
             }
             self.session_used = self.session_used.max(call.sent);
         }
-        *stamp += 1;
         self.attempt_until = now + self.attempt_us;
-        self.record(call, &answer.outcome, *stamp)
+        self.record(call, &answer.outcome, shared.stamp())
     }
 
     fn record(
@@ -295,33 +307,11 @@ impl SimClient {
         sent.push((self.serial, Request::OpenSession { tag, nonce }));
     }
 
-    fn call(&mut self, now: u64, stamp: &mut u64, sent: &mut Vec<Sent>) {
-        *stamp += 1;
-        let own = self.random.chance(400) && !self.is_poller;
-        let key = if own {
-            self.own_key()
-        } else {
-            format!("k{}", self.random.between(0, 3)).into_bytes()
-        };
-        let value = format!("c{}.{};", self.id, self.next_sequence).into_bytes();
-        let kind = match self.random.between(0, 100) {
-            _ if self.random.chance(10 * self.reads_per_cent) => Kind::Get { value: None },
-            0..45 => Kind::Append {
-                value,
-                length: None,
-            },
-            _ if own => Kind::Append {
-                value,
-                length: None,
-            },
-            45..82 => Kind::Put { value },
-            _ => Kind::Delete { existed: None },
-        };
-        let kind = if self.deletes_only {
-            Kind::Delete { existed: None }
-        } else {
-            kind
-        };
+    fn call(&mut self, now: u64, shared: &mut Shared, sent: &mut Vec<Sent>) {
+        let called = shared.stamp();
+        let (key, kind) = self
+            .workload
+            .next(self.next_sequence, &mut self.random, shared);
         let sequence = if matches!(kind, Kind::Get { .. }) {
             0
         } else {
@@ -336,7 +326,7 @@ impl SimClient {
             key,
             kind,
             sequence,
-            called: *stamp,
+            called,
             sent: now,
             sent_once: true,
         };
@@ -384,7 +374,7 @@ impl SimClient {
     }
 
     /// Another replica, another connection: everything unanswered is sent there again, in order.
-    fn move_on(&mut self, now: u64, bug: Option<Bug>, sent: &mut Vec<Sent>) {
+    fn move_on(&mut self, now: u64, sent: &mut Vec<Sent>) {
         self.go_elsewhere();
         self.attempt_until = now + self.attempt_us;
         if let Some((_, nonce)) = self.opening.take() {
@@ -396,7 +386,7 @@ impl SimClient {
             let call = &mut self.outstanding[place];
             call.tag = tag;
             call.sent_once = false;
-            if bug == Some(Bug::RetryIsNew) && call.sequence > 0 {
+            if self.bug == Some(Bug::RetryIsNew) && call.sequence > 0 {
                 call.sequence = self.next_sequence;
                 self.next_sequence += 1;
             }
@@ -406,8 +396,12 @@ impl SimClient {
 
     fn go_elsewhere(&mut self) {
         self.serial += 1;
-        self.target = (self.target + self.random.between(1, self.replicas as u64 + 1) as usize)
-            % self.replicas;
+        let further = if self.is_calm {
+            1
+        } else {
+            self.random.between(1, self.replicas as u64 + 1) as usize
+        };
+        self.target = (self.target + further) % self.replicas;
     }
 
     /// Says that a copy of the request with this tag goes elsewhere too: its place in the connection means nothing then.
@@ -418,7 +412,7 @@ impl SimClient {
     }
 
     /// The client wants this answer no more; the write may have run, or not.
-    fn give_one_up(&mut self) {
+    fn give_one_up(&mut self, shared: &mut Shared) {
         if self.outstanding.is_empty() {
             return;
         }
@@ -426,12 +420,14 @@ impl SimClient {
         if call.sequence > 0 {
             self.closing = self.next_sequence;
         }
-        self.record_unknown(call);
+        self.record_unknown(call, shared);
     }
 
     /// Nobody knows whether a write has run that was asked for and not answered; a read changed nothing.
-    fn record_unknown(&mut self, call: Outstanding) {
+    fn record_unknown(&mut self, call: Outstanding, shared: &mut Shared) {
         if call.sequence > 0 {
+            self.done += 1;
+            self.workload.note_unknown(&call.key, shared);
             let operation = Operation {
                 client: self.id,
                 kind: call.kind,
@@ -447,7 +443,7 @@ impl SimClient {
     /// The cluster forgot the session, and must have had reason to: clocks that jump and ticks that are made up may have
     /// moved log time by a little, and not by half of the expiry. Of its writes an earlier copy may have run, so none is
     /// asked for again (RULES R15).
-    fn expire(&mut self, now: u64) -> Result<(), String> {
+    fn expire(&mut self, now: u64, shared: &mut Shared) -> Result<(), String> {
         let idle_us = now - self.session_used;
         if 2 * (idle_us + self.standstill_us) < self.session_expiry_us {
             return Err(format!(
@@ -457,8 +453,15 @@ impl SimClient {
         }
         self.session = None;
         self.closing = 0;
+        if self.bug == Some(Bug::RunsAgainAfterExpiry) {
+            for call in self.outstanding.iter_mut().filter(|call| call.sequence > 0) {
+                call.sequence = self.next_sequence;
+                self.next_sequence += 1;
+            }
+            return Ok(());
+        }
         for call in std::mem::take(&mut self.outstanding) {
-            self.record_unknown(call);
+            self.record_unknown(call, shared);
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! Which faults a run has, drawn once from its seed.
 
-use std::fmt;
-
 use super::random::Random;
 
 /// One millisecond in the simulation's unit, which is the microsecond.
@@ -16,12 +14,16 @@ pub(super) struct Faults {
     /// they are the ones to see it.
     pub(super) pollers: u64,
     pub(super) pipeline: u64,
-    pub(super) operations_per_client: u64,
+    /// How many operations the others do, all together, spread over the time until `end_us`.
+    pub(super) operations: u64,
     /// How long a client waits for an answer before it asks elsewhere.
     pub(super) attempt_us: u64,
     /// How long a client waits, at most, before it asks for more.
     pub(super) think_us_max: u64,
     pub(super) reads_through_log: bool,
+    /// Writes of values that are long, and how long these are at most.
+    pub(super) large_values: u64,
+    pub(super) large_value_bytes_max: u64,
     /// Messages between replicas.
     pub(super) loss: u64,
     pub(super) duplication: u64,
@@ -35,15 +37,23 @@ pub(super) struct Faults {
     pub(super) sync_us_max: u64,
     pub(super) slow_sync: u64,
     pub(super) slow_sync_us_max: u64,
-    /// The time between two of the faults below; all have ended by `end_us`.
+    /// Syncs that fail, with the process.
+    pub(super) failed_syncs: u64,
+    /// The time between two of the faults below.
     pub(super) interval_us: u64,
+    /// The first of them. In some runs the cluster is being founded then.
+    pub(super) first_us: u64,
+    /// They end here, or later if the clients have done too little by then.
     pub(super) end_us: u64,
     pub(super) crashes: bool,
     pub(super) power_cuts: bool,
     pub(super) pauses: bool,
     pub(super) partitions: bool,
-    /// Clocks that jump forward, per tick of a replica.
+    /// Links that are stopped one by one and go on in another order, and links that go down and up.
+    pub(super) link_stops: bool,
+    /// Clocks that jump, forward and back, per tick of a replica.
     pub(super) clock_jumps: u64,
+    pub(super) clock_jump_us_max: u64,
     /// After how many seconds of log time a session is forgotten.
     pub(super) session_expiry_s: u32,
     /// Clients that rest for longer than that, per turn of a client.
@@ -63,15 +73,20 @@ impl Faults {
         let broken = sometimes(600, 30);
         let copied = sometimes(500, 200);
         let slow_sync = sometimes(500, 50);
+        let failed_syncs = sometimes(300, 3);
+        let large_values = sometimes(250, 100);
+        let interval_us = random.between(100, 2_000) * MS;
         Self {
             replicas: random.pick(&[1, 3, 3, 5, 5, 5, 5, 4]),
-            clients: random.between(2, 6),
+            clients: random.between(2, 7),
             pollers: random.between(0, 3),
             pipeline: random.pick(&[1, 2, 4, 8]),
-            operations_per_client: random.between(60, 240),
+            operations: random.between(1_000, 1_400),
             attempt_us: random.pick(&[500 * MS, 500 * MS, 3_000 * MS]),
             think_us_max: random.pick(&[5 * MS, 20 * MS, 100 * MS]),
             reads_through_log: random.chance(150),
+            large_values,
+            large_value_bytes_max: random.pick(&[10 << 10, 100 << 10, 900 << 10]),
             loss,
             duplication,
             delay_us_max: random.pick(&[300, 2 * MS, 26 * MS]),
@@ -82,13 +97,17 @@ impl Faults {
             sync_us_max: random.pick(&[200, 5 * MS, 30 * MS]),
             slow_sync,
             slow_sync_us_max: 800 * MS,
-            interval_us: random.between(100, 2_000) * MS,
+            failed_syncs,
+            interval_us,
+            first_us: random.pick(&[interval_us, interval_us, interval_us, 10 * MS]),
             end_us: random.between(4_000, 12_000) * MS,
             crashes: random.chance(700),
             power_cuts: random.chance(500),
             pauses: random.chance(400),
             partitions: random.chance(600),
+            link_stops: random.chance(400),
             clock_jumps: random.pick(&[0, 0, 2]),
+            clock_jump_us_max: random.pick(&[8_000 * MS, 3_600_000 * MS]),
             session_expiry_s: random.pick(&[3_600, 2]),
             naps: random.pick(&[0, 5]),
         }
@@ -111,68 +130,7 @@ impl Faults {
         self.copied = 0;
         self.slow_sync = 0;
         self.sync_us_max = self.sync_us_max.min(5 * MS);
+        self.failed_syncs = 0;
         self.clock_jumps = 0;
-    }
-}
-
-/// Which links between replicas carry, each direction by itself.
-#[derive(Clone)]
-pub(super) struct Links {
-    cut: Vec<Vec<bool>>,
-}
-
-impl fmt::Debug for Links {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = self.cut.iter().enumerate().flat_map(|(from, row)| {
-            row.iter()
-                .enumerate()
-                .filter(|(_, cut)| **cut)
-                .map(move |(to, _)| format!("r{from}-x->r{to}"))
-        });
-        f.debug_list().entries(pairs).finish()
-    }
-}
-
-impl Links {
-    pub(super) fn whole(replicas: usize) -> Self {
-        Self {
-            cut: vec![vec![false; replicas]; replicas],
-        }
-    }
-
-    /// `listener` hears only `speaker`.
-    pub(super) fn listening_to(replicas: usize, listener: usize, speaker: usize) -> Self {
-        let mut links = Self::whole(replicas);
-        for (from, row) in links.cut.iter_mut().enumerate() {
-            row[listener] = from != listener && from != speaker;
-        }
-        links
-    }
-
-    pub(super) fn carries(&self, from: usize, to: usize) -> bool {
-        !self.cut[from][to]
-    }
-
-    /// A partition of a drawn shape: groups, single directions, a bridge between two halves, or `lone` by itself.
-    pub(super) fn draw(replicas: usize, lone: usize, random: &mut Random) -> Self {
-        let mut links = Self::whole(replicas);
-        let shape = random.between(0, 4);
-        let groups: Vec<u64> = (0..replicas).map(|_| random.between(0, 3)).collect();
-        for from in 0..replicas {
-            for to in 0..replicas {
-                links.cut[from][to] = from != to
-                    && match shape {
-                        0 => groups[from] != groups[to],
-                        1 => random.chance(300),
-                        2 => {
-                            from != lone
-                                && to != lone
-                                && groups[from].is_multiple_of(2) != groups[to].is_multiple_of(2)
-                        }
-                        _ => from == lone || to == lone,
-                    };
-            }
-        }
-        links
     }
 }

@@ -31,4 +31,11 @@ impl Random {
     pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.between(0, from.len() as u64) as usize]
     }
+
+    /// Puts these into a drawn order.
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for place in (1..items.len()).rev() {
+            items.swap(place, self.between(0, place as u64 + 1) as usize);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! One simulated server: the shipped node and journal, with the simulator as their driver.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,12 +11,12 @@ use kvpaxos_server::node::{Node, NodeSettings, Recovery};
 use kvpaxos_server::snapshot::{self, Loaded};
 use kvpaxos_server::snapshot_thread::SnapshotWork;
 use kvpaxos_server::ticker::Ticker;
-use paxos::{Ballot, Command, Persist, Record, ReplicaId, Slot};
+use paxos::{Ballot, Command, Incarnation, Persist, Record, ReplicaId, Slot};
 
-use super::bugs::Bug;
+use super::bugs::{Bug, cut_batches};
 use super::process::Process;
 use super::random::Random;
-use crate::faulty_disk::{Fault, FaultyDisk, Rng};
+use crate::faulty_disk::{Fault, FaultyDisk, Loss, Rng};
 
 /// A server that is up or down.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub(super) struct SimReplica {
     /// Counts starts: what was scheduled for an earlier life comes to nothing.
     pub(super) life: u64,
     pub(super) process: Option<Process>,
+    /// It does not start again.
+    pub(super) is_gone: bool,
+    /// Whom it took for the leader and how many slots it had applied, when that was last printed.
+    pub(super) traced: (Option<ReplicaId>, Slot),
     pub(super) paused_until: u64,
     /// Until then nothing that others send reaches it.
     pub(super) deaf_until: u64,
@@ -38,7 +43,7 @@ pub(super) struct SimReplica {
     /// older one and it is not here; it does not rot.
     received: Option<Slot>,
     /// The snapshot that rotted.
-    rotten: Option<String>,
+    pub(super) rotten: Option<String>,
     /// The incarnation that the next start takes instead of drawing one, for the planted bugs.
     pub(super) revived: Option<u64>,
 }
@@ -68,6 +73,8 @@ pub(super) struct Start {
     pub(super) session_expiry_s: u32,
     /// What the replica's clock says.
     pub(super) now: Instant,
+    /// The newest of two snapshots may rot.
+    pub(super) may_rot: bool,
 }
 
 impl SimReplica {
@@ -77,6 +84,8 @@ impl SimReplica {
             disk: FaultyDisk::new(),
             life: 0,
             process: None,
+            is_gone: false,
+            traced: (None, Slot(0)),
             paused_until: 0,
             deaf_until: 0,
             disk_stalls_until: 0,
@@ -112,7 +121,7 @@ impl SimReplica {
             },
         };
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let loaded = self.load_snapshot(rot)?;
+        let loaded = self.load_snapshot(start.may_rot, rot)?;
         let kept_slots = loaded.kept_slots();
         let mut recovery = Recovery::with_snapshots(cluster, loaded.restored, &kept_slots);
         let mut batches = Vec::new();
@@ -133,10 +142,7 @@ impl SimReplica {
             // As the server does: what was read belongs to a journal that was moved aside.
             batches.clear();
         }
-        if start.bug == Some(Bug::LastBatchCut) {
-            let last = batches.iter().rposition(|(_, records)| !records.is_empty());
-            batches.truncate(last.unwrap_or(batches.len()));
-        }
+        cut_batches(start.bug, &mut batches, random);
         self.accepted.clear();
         for (state, records) in batches {
             note_accepted(&mut self.accepted, &records);
@@ -187,7 +193,7 @@ impl SimReplica {
     }
 
     /// The newest whole snapshot. A crash spoils none that counts; sometimes the newest of two rots.
-    fn load_snapshot(&mut self, rot: &mut Random) -> Result<Loaded, String> {
+    fn load_snapshot(&mut self, may_rot: bool, rot: &mut Random) -> Result<Loaded, String> {
         let identity = Identity::load(&self.disk).ok().flatten();
         let Some(founding) = identity.and_then(|identity| identity.founding) else {
             return Ok(Loaded::default());
@@ -208,7 +214,7 @@ impl SimReplica {
             .filter(|name| snapshot::is_snapshot_name(name))
             .max();
         let is_received = loaded.kept_slots().last().copied() == self.received;
-        let may_rot = loaded.kept.len() == 2 && !is_received;
+        let may_rot = may_rot && loaded.kept.len() == 2 && !is_received;
         let Some(newest) = newest.filter(|_| may_rot && rot.chance(100)) else {
             return Ok(loaded);
         };
@@ -218,10 +224,11 @@ impl SimReplica {
         load()
     }
 
-    /// Whether the disk says to which cluster it belongs: a cluster is founded once all its members were there.
-    pub(super) fn is_founded(&self) -> bool {
-        let identity = Identity::load(&self.disk);
-        identity.is_ok_and(|identity| identity.is_some_and(|identity| identity.founding.is_some()))
+    /// The life of the acceptor whose memory the disk has, if it belongs to a cluster: that is founded once all its members
+    /// were there.
+    pub(super) fn incarnation(&self) -> Option<Incarnation> {
+        let identity = Identity::load(&self.disk).ok().flatten()?;
+        identity.founding.map(|_| identity.incarnation)
     }
 
     /// The disk as it is while the replica is down.
@@ -251,9 +258,9 @@ impl SimReplica {
     }
 
     /// Ends the process. What it was writing may be there in part; with the power gone, what was not synced may be lost.
-    pub(super) fn crash(&mut self, power: bool, random: &mut Random) {
+    pub(super) fn crash(&mut self, power: bool, random: &mut Random) -> Loss {
         let Some(mut process) = self.process.take() else {
-            return;
+            return Loss::default();
         };
         self.received = process.received.or(self.received);
         if let Some(mut works) = process.syncing.take().filter(|_| random.chance(700)) {
@@ -271,14 +278,30 @@ impl SimReplica {
             let _ = process.end_transfer();
             self.disk.plan(1 << 60, Fault::Stop);
         }
-        if power {
-            self.disk.crash(&mut Rng::new(random.draw()));
-        } else {
-            self.disk.kill();
-        }
         self.paused_until = 0;
         self.deaf_until = 0;
         self.life += 1;
+        if power {
+            self.disk.crash(&mut Rng::new(random.draw()))
+        } else {
+            self.disk.kill();
+            Loss::default()
+        }
+    }
+
+    /// A write or a sync of what the journal is about to sync fails; says whether there was one to fail.
+    pub(super) fn fail_sync(&mut self, random: &mut Random) -> bool {
+        let process = self.running();
+        let Some(mut works) = process.syncing.take() else {
+            return false;
+        };
+        self.disk
+            .plan(random.between(0, 3), Fault::Fail(ErrorKind::Other));
+        let process = self.running();
+        let failed = process.write(&mut works).is_err();
+        process.syncing = Some(works).filter(|_| !failed);
+        self.disk.plan(1 << 60, Fault::Stop);
+        failed
     }
 }
 

@@ -130,6 +130,7 @@ impl Lab {
                 bug: None,
                 session_expiry_s: 3_600,
                 now: epoch,
+                may_rot: false,
             },
             network: Network::whole(usize::from(count)),
             clients: Vec::new(),
@@ -348,7 +349,7 @@ fn text(bytes: &[u8]) -> String {
 /// Runs a scenario with each seed that is asked for; with one if none is.
 fn with_seeds(scenario: impl Fn(u64)) {
     let seeds: Range<u64> =
-        std::env::var("LAB_SEEDS").map_or(1..2, |range| super::parse_range(&range));
+        std::env::var("LAB_SEEDS").map_or(1..2, |range| super::range::parse(&range));
     for seed in seeds {
         println!("LAB_SEEDS={seed}..{}", seed + 1);
         scenario(seed);

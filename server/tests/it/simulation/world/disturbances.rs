@@ -3,8 +3,10 @@
 use kvpaxos_server::peers::PeerMessage;
 use paxos::{Message, ReplicaId};
 
-use super::{Event, World};
-use crate::simulation::faults::{Links, MS};
+use super::World;
+use super::event::Event;
+use crate::simulation::faults::MS;
+use crate::simulation::links::Links;
 
 impl World {
     pub(super) fn draw_fault(&mut self) {
@@ -14,7 +16,7 @@ impl World {
         let next = self.random.between(1, 2 * self.faults.interval_us);
         self.schedule(next, Event::Fault);
         let replica = self.victim();
-        match self.random.between(0, 10) {
+        match self.random.between(0, 12) {
             0..3 if self.faults.crashes => {
                 if self.random.chance(300) {
                     self.stop(replica);
@@ -31,13 +33,15 @@ impl World {
             5..7 if self.faults.pauses => self.pause(replica),
             7..9 if self.faults.partitions => {
                 self.report.partitions += 1;
-                self.links = Links::draw(self.replicas.len(), replica, &mut self.random);
-                let links = self.links.clone();
-                self.trace(|| format!("partition: {links:?}"));
+                let links = Links::draw(self.replicas.len(), replica, &mut self.random);
+                self.trace(|| format!("> partition {links:?}"));
+                self.set_links(links);
             }
+            9 if self.faults.link_stops => self.stop_links(),
+            10 if self.faults.link_stops => self.flap(),
             _ => {
-                self.trace(|| "the network is whole".to_owned());
-                self.links = Links::whole(self.replicas.len());
+                self.trace(|| "> heal".to_owned());
+                self.set_links(Links::whole(self.replicas.len()));
             }
         }
     }
@@ -49,7 +53,7 @@ impl World {
         self.report.pauses += 1;
         self.stand_still(replica, length);
         let is_deaf = self.random.chance(500);
-        self.trace(|| format!("r{replica} pauses for {length} us, deaf={is_deaf}"));
+        self.trace(|| format!("> pause r{replica} {length} us, deaf={is_deaf}"));
         if is_deaf {
             self.replicas[replica].deaf_until = self.now + length;
         }
@@ -124,7 +128,9 @@ impl World {
         let is_due = prepares && !self.calm && self.faults.power_cuts;
         if is_due && self.ambush_random.chance(200) {
             let length = self.ambush_random.between(2 * MS, 100 * MS);
-            self.trace(|| format!("the power of r{replica} goes in {length} us, its disk hangs"));
+            self.trace(|| {
+                format!("> ambush r{replica}: its disk hangs, and the power goes in {length} us")
+            });
             self.replicas[replica].disk_stalls_until = self.now + length + MS;
             let power = true;
             self.schedule(length, Event::Blink { replica, power });

@@ -5,9 +5,11 @@
 
 use paxos::{Agent, ReplicaId, Slot};
 
-use super::{Event, World};
+use super::World;
+use super::event::Event;
 use crate::simulation::bugs::Bug;
-use crate::simulation::faults::{Links, MS};
+use crate::simulation::faults::MS;
+use crate::simulation::links::Links;
 use crate::simulation::process::Away;
 use crate::simulation::random::Random;
 
@@ -92,7 +94,7 @@ impl World {
             self.failing.ambush_at = self.now + AMBUSH_INTERVAL_US;
             self.replicas[replica].disk_stalls_until = self.now + length;
             self.stand_still(leader, length + longer);
-            self.links = Links::listening_to(self.replicas.len(), leader, replica);
+            self.set_links(Links::listening_to(self.replicas.len(), leader, replica));
             // What it sent last reaches nobody else.
             let sender = ReplicaId(leader as u8);
             self.events
@@ -103,7 +105,7 @@ impl World {
     }
 
     fn fail(&mut self, replica: usize, agent: Agent) -> Result<(), String> {
-        self.trace(|| format!("the {agent:?} of r{replica} fails"));
+        self.trace(|| format!("> fail r{replica} {agent:?}"));
         self.report.role_failures += 1;
         let (bug, now) = (self.bug, self.now);
         let lasts = self.failing.random.between(1, self.failing.lasts_us_max);
@@ -172,7 +174,7 @@ impl World {
         process
             .node
             .restore_agent(away.agent, away.read_back, birth, away_ms);
-        self.trace(|| format!("r{replica} has another {:?}", away.agent));
+        self.trace(|| format!("> restore r{replica} {:?}", away.agent));
         self.want_turn(replica);
     }
 }

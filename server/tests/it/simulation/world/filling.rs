@@ -4,7 +4,8 @@
 //! reserve, or a part of it, until the faults are over and for some time more: then whoever only deletes must be served,
 //! though nothing may be added. A byte of a simulated disk stands for some of a real one.
 
-use super::{Event, World};
+use super::World;
+use super::event::Event;
 use crate::simulation::bugs::Bug;
 use crate::simulation::client::SimClient;
 use crate::simulation::faults::{Faults, MS};
@@ -52,9 +53,12 @@ impl Filling {
 
     /// While writes wait for room nothing tells in which order they will run, and the judge of histories has to try them
     /// all: fewer are to wait at a time.
-    pub(super) fn limit_pipelines(&self, faults: &mut Faults) {
+    ///
+    /// The reserve is made for the values that runs have otherwise.
+    pub(super) fn limit_clients(&self, faults: &mut Faults) {
         if self.kind != Kind::Never {
             faults.pipeline = faults.pipeline.min(2);
+            faults.large_values = 0;
         }
     }
 
@@ -72,11 +76,6 @@ impl Filling {
             Kind::Never | Kind::Quite => 0,
             Kind::ToTheReserve => TIGHT_US,
         }
-    }
-
-    /// Whether the disks are still full though the faults are over.
-    pub(super) fn is_tight(&self) -> bool {
-        self.deleter.is_some()
     }
 }
 
@@ -105,7 +104,7 @@ impl World {
             Kind::ToTheReserve => Some(RESERVE_BYTES),
         };
         for replica in (0..befallen).map(|place| (first + place) % count) {
-            self.trace(|| format!("the disk of r{replica} has room for {bytes_left:?} bytes more"));
+            self.trace(|| format!("> fill r{replica} {bytes_left:?} bytes left"));
             let disk = &self.replicas[replica].disk;
             match bytes_left {
                 None => disk.set_quota(None),
@@ -146,6 +145,7 @@ impl World {
         for replica in &self.replicas {
             replica.disk.set_quota(None);
         }
+        self.begin_liveness();
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! How replicas start, stop and crash.
 
+use super::World;
+use super::event::Event;
 use super::turns::TICK_US;
-use super::{Event, World};
 use crate::simulation::faults::MS;
 use crate::simulation::replica::Start;
 
@@ -9,17 +10,32 @@ impl World {
     pub(super) fn start_replica(&mut self, replica: usize) -> Result<(), String> {
         let start = Start {
             now: self.clock_of(replica),
+            may_rot: self.may_forget(replica),
             ..self.start.clone()
         };
+        let rotten = self.replicas[replica].rotten.clone();
+        let before = self.replicas[replica].incarnation();
         let has_room =
             self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
+        if self.replicas[replica].rotten != rotten {
+            self.trace(|| format!("> damage r{replica}: its newest snapshot rots"));
+            self.report.disk_faults.rotten += 1;
+            self.count_as_blank(replica);
+        }
         if !has_room {
-            self.trace(|| format!("r{replica} has no room to start"));
+            self.trace(|| format!("> start r{replica}: there is no room"));
             self.schedule(500 * MS, Event::Restart { replica });
             return Ok(());
         }
+        let life = self.replicas[replica].incarnation();
+        if before.is_some() && life != before && !self.is_blank(replica) {
+            return Err(format!(
+                "r{replica} gave up its life, and nothing was done to it"
+            ));
+        }
         let life = self.replicas[replica].life;
-        self.trace(|| format!("r{replica} starts"));
+        self.trace(|| format!("> start r{replica}"));
+        self.notice_links_of(replica, true);
         let first = self.random.between(0, TICK_US);
         self.schedule(first, Event::Tick { replica, life });
         self.want_turn(replica);
@@ -37,7 +53,7 @@ impl World {
         {
             process.node.begin_to_stop();
             self.report.stops += 1;
-            self.trace(|| format!("r{replica} is told to stop"));
+            self.trace(|| format!("> stop r{replica}"));
             self.want_turn(replica);
         }
     }
@@ -61,9 +77,15 @@ impl World {
         if !is_up || (self.wiping.diskless && !self.may_forget(replica)) {
             return;
         }
-        self.trace(|| format!("r{replica} crashes, power={power}"));
+        self.trace(|| format!("> crash r{replica} power={power}"));
         self.report.crashes += 1;
-        self.replicas[replica].crash(power, &mut self.random);
+        if power {
+            self.settle_lies(replica);
+        }
+        let loss = self.replicas[replica].crash(power, &mut self.random);
+        self.report.disk_faults.torn += loss.torn;
+        self.report.disk_faults.lost += loss.lost;
+        self.notice_links_of(replica, false);
         if self.wiping.diskless {
             self.forget_all(replica);
         }

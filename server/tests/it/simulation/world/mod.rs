@@ -1,15 +1,19 @@
 //! The simulated world: its clock, what happens when, and who is in it.
 //!
-//! Beside it: `network` and `requests` carry messages, `turns` drives the replicas, `lives` starts and ends them,
-//! `disturbances`, `wiping`, `rolling_back`,
-//! `failing` and `filling` do harm, `calm` ends the faults, and `judgement` says what must hold.
+//! Beside it: `network`, `linking` and `requests` carry messages, `turns` drives the replicas, `lives` starts and ends
+//! them, `disturbances`, `wiping`, `damaging`, `rolling_back`, `lying`, `failing` and `filling` do harm, `calm` ends the
+//! faults, and `judgement` says what must hold.
 
 mod calm;
+mod damaging;
 mod disturbances;
+mod event;
 mod failing;
 mod filling;
 mod judgement;
+mod linking;
 mod lives;
+mod lying;
 mod network;
 mod requests;
 mod rolling_back;
@@ -21,20 +25,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash};
 use std::time::Instant;
 
-use common::{Answer, Request};
+use common::SessionId;
 use kvpaxos_server::node::ConnectionId;
 use kvpaxos_server::peers::PeerMessage;
-use paxos::{ReplicaId, Slot};
+use paxos::{Ballot, ReplicaId, Slot};
 
-use self::calm::LIVENESS_US;
+use self::calm::Ending;
+use self::event::Event;
 use self::failing::Failing;
 use self::filling::Filling;
+use self::lying::Lying;
 use self::requests::Connection;
 use self::rolling_back::RollingBack;
 use self::wiping::Wiping;
 use super::bugs::Bug;
 use super::client::SimClient;
-use super::faults::{Faults, Links, MS};
+use super::faults::{Faults, MS};
+use super::keys::Shared;
+use super::links::Links;
 use super::random::Random;
 use super::replica::{SimReplica, Start};
 use super::report::Report;
@@ -45,6 +53,7 @@ pub(super) struct World {
     /// For snapshots, so that they change nothing of what else a seed draws.
     snapshot_random: Random,
     ambush_random: Random,
+    link_random: Random,
     faults: Faults,
     /// The moment of the real clock from which the simulated ones count.
     epoch: Instant,
@@ -57,17 +66,22 @@ pub(super) struct World {
     start: Start,
     clients: Vec<SimClient>,
     links: Links,
+    /// What was sent on links that are stopped.
+    held: BTreeMap<(usize, usize), Vec<PeerMessage>>,
     /// Connections that went silent.
     silent: BTreeSet<ConnectionId>,
     /// Per connection, the replica's life that it reached, and when its last message arrives: what is sent on one
     /// connection arrives in order.
     connections: BTreeMap<ConnectionId, Connection>,
-    /// Orders the calls and returns of all clients.
-    stamp: u64,
+    shared: Shared,
     /// By number of slots applied, the state's hash.
     states: BTreeMap<Slot, u128>,
+    /// Sessions that are taken for others, for the planted bugs.
+    aliases: BTreeMap<SessionId, SessionId>,
     /// The nonce of the last heartbeat that each replica sent, for the planted bugs.
     last_nonce: BTreeMap<ReplicaId, u64>,
+    /// The highest ballot that anybody led in.
+    led: Ballot,
     /// When the log last grew, and the longest that it did not.
     chosen_at: u64,
     standstill_us: u64,
@@ -75,85 +89,12 @@ pub(super) struct World {
     failing: Failing,
     filling: Filling,
     rolling_back: RollingBack,
+    lying: Lying,
+    /// The faults are over.
     calm: bool,
+    ending: Ending,
     report: Report,
     hasher: DefaultHasher,
-}
-
-/// What happens at a time.
-#[derive(Clone, Debug)]
-enum Event {
-    Tick {
-        replica: usize,
-        life: u64,
-    },
-    Turn {
-        replica: usize,
-        life: u64,
-    },
-    Synced {
-        replica: usize,
-        life: u64,
-    },
-    /// A step of a snapshot is done.
-    Snapshot {
-        replica: usize,
-        life: u64,
-    },
-    /// A step of a snapshot that travels is done.
-    Transfer {
-        replica: usize,
-        life: u64,
-    },
-    Peer {
-        from: ReplicaId,
-        to: usize,
-        message: PeerMessage,
-    },
-    Request {
-        connection: ConnectionId,
-        replica: usize,
-        request: Request,
-    },
-    Answer {
-        connection: ConnectionId,
-        answer: Answer,
-    },
-    Gone {
-        connection: ConnectionId,
-        replica: usize,
-    },
-    Closed {
-        connection: ConnectionId,
-    },
-    Wake {
-        client: usize,
-    },
-    Restart {
-        replica: usize,
-    },
-    /// A crash, and a restart a moment later.
-    Blink {
-        replica: usize,
-        power: bool,
-    },
-    Fault,
-    /// A disk is lost.
-    Wipe,
-    /// A disk goes back to an earlier state.
-    RollBack,
-    /// An agent fails.
-    Fail,
-    /// Disks become full, or have room again.
-    Fill,
-    /// All disks have room again.
-    Room,
-    /// The successor of one that failed may be due.
-    Succeed {
-        replica: usize,
-        life: u64,
-    },
-    Calm,
 }
 
 impl World {
@@ -162,9 +103,6 @@ impl World {
         let mut faults = Faults::draw(&mut random);
         if bug.is_some_and(|bug| !bug.is_about_sessions()) {
             faults.let_sessions_be();
-        }
-        if trace {
-            println!("seed {seed}: {faults:?}");
         }
         let epoch = Instant::now();
         let mut snapshot_random = Random::new(!seed);
@@ -175,15 +113,15 @@ impl World {
         let rolling_back = RollingBack::draw(seed, count, bug, wiping.diskless);
         let loses_disks = wiping.happens() || rolling_back.happens();
         let filling = Filling::draw(seed, bug, loses_disks, wiping.diskless);
-        filling.limit_pipelines(&mut faults);
+        filling.limit_clients(&mut faults);
         let members: Vec<ReplicaId> = (0..count as u8).map(ReplicaId).collect();
         let clients = (0..faults.clients + faults.pollers)
-            .map(|id| SimClient::new(id, random.draw(), &faults))
+            .map(|id| SimClient::new(id, random.draw(), &faults, bug))
             .collect();
-        let wiping = Wiping::draw(seed, count, bug);
         Self {
             report: Report {
                 diskless: wiping.diskless.into(),
+                faulty_foundings: (faults.first_us < faults.interval_us).into(),
                 ..Report::default()
             },
             start: Start {
@@ -199,12 +137,15 @@ impl World {
                     _ => faults.session_expiry_s,
                 },
                 now: epoch,
+                may_rot: false,
             },
             replicas: members.into_iter().map(SimReplica::new).collect(),
             links: Links::whole(count),
+            held: BTreeMap::new(),
             random,
             snapshot_random,
             ambush_random: Random::new(seed.rotate_left(32)),
+            link_random: Random::new(seed.rotate_left(11) ^ 0x6c_69_6e_6b),
             faults,
             epoch,
             bug,
@@ -215,18 +156,37 @@ impl World {
             clients,
             silent: BTreeSet::new(),
             connections: BTreeMap::new(),
-            stamp: 0,
+            shared: Shared::default(),
             states: BTreeMap::new(),
+            aliases: BTreeMap::new(),
             last_nonce: BTreeMap::new(),
+            led: Ballot::NONE,
             chosen_at: 0,
             standstill_us: 0,
             failing: Failing::draw(seed, bug, wiping.diskless),
+            lying: Lying::draw(seed, count, bug, wiping.diskless),
             wiping,
             filling,
             rolling_back,
             calm: false,
+            ending: Ending::default(),
             hasher: DefaultHasher::new(),
         }
+    }
+
+    /// All that the seed drew.
+    pub(super) fn drawn(&self) -> String {
+        format!(
+            "{:?}; {:?}; {:?}; {:?}; {:?}; {:?}; snapshots every {} bytes, {} bytes of log kept",
+            self.faults,
+            self.wiping,
+            self.failing,
+            self.filling,
+            self.rolling_back,
+            self.lying,
+            self.start.snapshot_journal_bytes,
+            self.start.kept_log_bytes
+        )
     }
 
     /// Runs until every client is done and the replicas agree, or says what went wrong.
@@ -237,17 +197,16 @@ impl World {
         for client in 0..self.clients.len() {
             self.schedule(MS, Event::Wake { client });
         }
-        self.schedule(self.faults.interval_us, Event::Fault);
+        self.schedule(self.faults.first_us, Event::Fault);
         self.schedule(self.faults.end_us, Event::Calm);
         self.schedule_wipe();
         self.schedule_failure();
         self.schedule_filling();
         self.schedule_rolling_back();
-        let deadline = self.faults.end_us + self.filling.tight_us() + LIVENESS_US;
         while let Some(((time, _), event)) = self.events.pop_first() {
             self.now = time;
             self.step(event)?;
-            if self.calm && !self.filling.is_tight() && self.is_settled() {
+            if self.is_over()? {
                 return self.judge();
             }
             if self.events.len() > EVENTS_MAX {
@@ -255,9 +214,6 @@ impl World {
                     "a storm: {} events are under way",
                     self.events.len()
                 ));
-            }
-            if self.now > deadline {
-                return Err(self.what_hangs());
             }
         }
         unreachable!("ticks never end")
@@ -288,6 +244,8 @@ impl World {
             Event::Snapshot { replica, life } => self.snapshot_step(replica, life)?,
             Event::Transfer { replica, life } => self.transfer(replica, life)?,
             Event::Peer { from, to, message } => self.deliver(from, to, message),
+            Event::Link { replica, peer, up } => self.link(replica, peer, up),
+            Event::Carriage { from, to, carriage } => self.change_carriage(from, to, carriage),
             Event::Request {
                 connection,
                 replica,
@@ -309,7 +267,8 @@ impl World {
             }
             Event::Wake { client } => self.wake(client),
             Event::Restart { replica } => {
-                if self.replicas[replica].process.is_none() {
+                let is_down = self.replicas[replica].process.is_none();
+                if is_down && !self.replicas[replica].is_gone {
                     self.start_replica(replica)?;
                 }
             }
@@ -327,27 +286,14 @@ impl World {
             Event::Fill => self.draw_filling(),
             Event::Room => self.end_filling()?,
             Event::Succeed { replica, life } => self.succeed(replica, life),
-            Event::Calm => {
-                self.become_calm()?;
-                self.begin_tight_phase()?;
-            }
+            Event::Calm => self.end_faults()?,
         }
         Ok(())
     }
 
     /// A paused replica gets its events later, all at once and in another order.
     fn pause_of(&self, event: &Event) -> Option<u64> {
-        let replica = match event {
-            Event::Tick { replica, .. }
-            | Event::Turn { replica, .. }
-            | Event::Synced { replica, .. }
-            | Event::Snapshot { replica, .. }
-            | Event::Succeed { replica, .. }
-            | Event::Transfer { replica, .. } => *replica,
-            Event::Peer { to, .. } => *to,
-            Event::Request { replica, .. } => *replica,
-            _ => return None,
-        };
+        let replica = event.befalls()?;
         let until = self.replicas[replica].paused_until;
         (until > self.now).then_some(until)
     }
@@ -355,6 +301,29 @@ impl World {
     fn trace(&self, line: impl FnOnce() -> String) {
         if self.trace {
             println!("{:>9}.{:03} {}", self.now / MS, self.now % MS, line());
+        }
+    }
+
+    /// What became of a replica in a turn.
+    fn trace_changes(&mut self, replica: usize) {
+        let Some(process) = self.replicas[replica]
+            .process
+            .as_ref()
+            .filter(|_| self.trace)
+        else {
+            return;
+        };
+        let seen = (process.node.leader(), process.node.applied());
+        let (leader, applied) = std::mem::replace(&mut self.replicas[replica].traced, seen);
+        if seen.1 > applied {
+            self.trace(|| format!("    r{replica} applies {applied}..{}", seen.1));
+        }
+        if seen.0 != leader {
+            self.trace(|| match seen.0 {
+                Some(leader) if usize::from(leader.0) == replica => format!("    r{replica} leads"),
+                Some(leader) => format!("    r{replica} follows {leader}"),
+                None => format!("    r{replica} hears no leader"),
+            });
         }
     }
 }

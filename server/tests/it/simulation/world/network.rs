@@ -1,10 +1,13 @@
 //! Messages between replicas: lost, late, twice, or cut off.
 
 use kvpaxos_server::peers::PeerMessage;
-use paxos::{Message, ReplicaId};
+use paxos::{Ballot, Message, ReplicaId};
 
-use super::{Event, World};
+use super::World;
+use super::event::Event;
+use super::linking::HELD_MESSAGES_MAX;
 use crate::simulation::bugs::Bug;
+use crate::simulation::links::Carriage;
 
 impl World {
     /// What a replica addresses to itself goes back into it at once; the rest goes through the network.
@@ -14,7 +17,8 @@ impl World {
             if to != sender {
                 self.keep_in_memory(&mut message);
             }
-            self.trace(|| describe(sender, to, &message));
+            self.trace(|| format!("    {}", describe(sender, to, &message)));
+            self.note_leader(&message);
             if let PeerMessage::Agreement(Message::Heartbeat { ballot, nonce, .. }) = &message {
                 self.last_nonce.insert(sender, *nonce);
                 if self.bug == Some(Bug::LeaderReadsAlone) {
@@ -34,18 +38,40 @@ impl World {
 
     fn send(&mut self, from: ReplicaId, to: usize, message: PeerMessage) {
         let is_deaf = self.replicas[to].deaf_until > self.now;
-        let carries = self.links.carries(usize::from(from.0), to);
-        if is_deaf || !carries || self.random.chance(self.faults.loss) {
+        let carriage = self.links.at(usize::from(from.0), to);
+        if is_deaf || carriage == Carriage::Cut || self.random.chance(self.faults.loss) {
+            self.trace(|| format!("        the last one to r{to} is lost"));
+            return;
+        }
+        if carriage == Carriage::Stopped {
+            let held = self.held.entry((usize::from(from.0), to)).or_default();
+            if held.len() < HELD_MESSAGES_MAX {
+                held.push(message);
+            }
             return;
         }
         let copies = 1 + u64::from(self.random.chance(self.faults.duplication));
         for _ in 0..copies {
             let mut delay = self.random.between(20, 21 + self.faults.delay_us_max);
             if self.random.chance(self.faults.late) {
-                delay += self.random.between(0, self.faults.late_us_max);
+                // Most of what is late is a little late, and a few messages are very late.
+                let longest = self.faults.late_us_max >> self.random.between(0, 8);
+                delay += self.random.between(0, longest);
             }
             let message = message.clone();
             self.schedule(delay, Event::Peer { from, to, message });
+        }
+    }
+
+    /// Counts the ballots that come to be led.
+    fn note_leader(&mut self, message: &PeerMessage) {
+        if let PeerMessage::Agreement(
+            Message::Heartbeat { ballot, .. } | Message::Accept { ballot, .. },
+        ) = message
+            && *ballot > self.led
+        {
+            self.report.leader_changes += u64::from(self.led > Ballot::NONE);
+            self.led = *ballot;
         }
     }
 
@@ -55,7 +81,7 @@ impl World {
         }
         self.trace(|| {
             format!(
-                "    arrives: {}",
+                "> deliver {}",
                 describe(from, ReplicaId(to as u8), &message)
             )
         });

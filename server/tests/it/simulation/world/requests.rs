@@ -3,8 +3,9 @@
 use common::{Answer, Request};
 use kvpaxos_server::node::ConnectionId;
 
+use super::World;
+use super::event::Event;
 use super::spoiling::READ_SERIAL;
-use super::{Event, World};
 use crate::simulation::faults::MS;
 
 #[derive(Debug, Default)]
@@ -19,14 +20,14 @@ impl World {
         let think_us_max = self.clients[client].think_us_max;
         let think = self.random.between(MS, think_us_max);
         self.schedule(think, Event::Wake { client });
-        let sent = self.clients[client].wake(self.now, &mut self.stamp, self.bug);
+        let sent = self.clients[client].wake(self.now, &mut self.shared);
         let target = self.clients[client].target;
         for (serial, request) in sent {
             let connection = ConnectionId {
                 worker: client as u16,
                 serial,
             };
-            self.trace(|| format!("client {client} -> r{target} {serial} {request}"));
+            self.trace(|| format!("    c{client} -> r{target} connection={serial} {request}"));
             if self.random.chance(self.faults.copied) {
                 self.send_copy(client, &request);
             }
@@ -86,6 +87,7 @@ impl World {
             return;
         }
         let (connection, request) = self.spoil_request(connection, request);
+        self.trace(|| format!("> deliver c{} -> r{replica} {request}", connection.worker));
         let node = &mut self.replicas[replica].running().node;
         node.client(connection, request);
         self.want_turn(replica);
@@ -115,8 +117,13 @@ impl World {
             return Ok(());
         }
         let client = usize::from(connection.worker);
-        self.trace(|| format!("client {client} hears {} {answer}", connection.serial));
+        self.trace(|| {
+            format!(
+                "> deliver -> c{client} connection={} {answer}",
+                connection.serial
+            )
+        });
         self.clients[client].standstill_us = self.standstill_us;
-        self.clients[client].answered(connection.serial, answer, self.now, &mut self.stamp)
+        self.clients[client].answered(connection.serial, answer, self.now, &mut self.shared)
     }
 }

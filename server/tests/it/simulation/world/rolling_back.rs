@@ -4,14 +4,14 @@
 //! promised as much, and has applied every slot in which the unlucky one accepted something. Any quorum that it is a part
 //! of from then on has one of them in it.
 
-use kvpaxos_server::identity::Identity;
 use paxos::{Incarnation, Slot};
 
-use super::{Event, World};
+use super::World;
+use super::event::Event;
 use crate::simulation::bugs::Bug;
 use crate::simulation::faults::MS;
 use crate::simulation::random::Random;
-use crate::simulation::replica::{DiskCopy, SimReplica};
+use crate::simulation::replica::DiskCopy;
 
 /// Which disks go back. It draws from a seed of its own, so that a run is the same but for them. Bugs that have nothing to
 /// do with it are looked for without, because it would only make rare interleavings rarer.
@@ -60,7 +60,7 @@ impl World {
         self.schedule_rolling_back();
         let count = self.replicas.len() as u64;
         let replica = self.rolling_back.random.between(0, count) as usize;
-        let Some(life) = incarnation(&self.replicas[replica]) else {
+        let Some(life) = self.replicas[replica].incarnation() else {
             return;
         };
         if self.replicas[replica].process.is_none() {
@@ -80,23 +80,24 @@ impl World {
             return;
         }
         self.crash(replica, true);
-        self.trace(|| format!("the disk of r{replica} goes back"));
-        self.report.rollbacks += 1;
+        self.trace(|| format!("> roll back r{replica}"));
+        self.report.disk_faults.rollbacks += 1;
         // It may take a new life, where what is left does not fit together: then it counts like one that was wiped.
         self.count_as_blank(replica);
         self.replicas[replica].put_disk(copy);
     }
 
     /// Whether a majority of all, without this one, has on its disks what makes its votes needless.
-    fn is_known_to_others(&mut self, replica: usize) -> bool {
+    pub(super) fn is_known_to_others(&mut self, replica: usize) -> bool {
         let blank = self.blank_replicas();
         let process = self.replicas[replica].running();
         let promised = process.node.promised();
         let accepted = self.replicas[replica].accepted.last_key_value();
         let above = accepted.map_or(Slot(0), |(slot, _)| slot.next());
         let knows = |other: &usize| {
+            let is_honest = !self.replicas[*other].disk.has_lied();
             let process = self.replicas[*other].process.as_ref();
-            process.is_some_and(|process| {
+            process.filter(|_| is_honest).is_some_and(|process| {
                 let node = &process.node;
                 let has_memory = process.is_durable() && process.away.is_none();
                 let votes = has_memory && node.votes() && !blank.contains(other);
@@ -106,10 +107,4 @@ impl World {
         let others = (0..self.replicas.len()).filter(|other| *other != replica);
         others.filter(knows).count() > self.replicas.len() / 2
     }
-}
-
-/// The life of the acceptor whose memory the disk has.
-fn incarnation(replica: &SimReplica) -> Option<Incarnation> {
-    let identity = Identity::load(&replica.disk).ok().flatten()?;
-    identity.founding.map(|_| identity.incarnation)
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use kvpaxos_server::node::NodeOutput;
 
-use super::{Event, World};
-use crate::simulation::bugs::{Bug, spoil_snapshot};
+use super::World;
+use super::event::Event;
+use crate::simulation::bugs::{Bug, spoil_outbox, spoil_snapshot};
 use crate::simulation::faults::MS;
 use crate::simulation::replica::{note_accepted, slot_of, without_promise};
 
@@ -16,10 +17,9 @@ impl World {
         }
         let mut jump_us = 0;
         if self.random.chance(self.faults.clock_jumps) {
-            jump_us = self.random.between(0, 8_000 * MS);
-            self.trace(|| format!("the clock of r{replica} jumps by {jump_us} us"));
+            jump_us = self.random.between(0, self.faults.clock_jump_us_max);
+            self.jump_clock(replica, jump_us);
         }
-        self.replicas[replica].clock_ahead_us += jump_us;
         let now = self.clock_of(replica);
         if let Some(process) = &mut self.replicas[replica].process {
             let mut due = u64::from(process.ticker.take_due(now));
@@ -39,6 +39,19 @@ impl World {
 
     pub(super) fn clock_of(&self, replica: usize) -> Instant {
         self.epoch + Duration::from_micros(self.now + self.replicas[replica].clock_ahead_us)
+    }
+
+    /// A clock jumps forward, or back by what it was ahead.
+    fn jump_clock(&mut self, replica: usize, jump_us: u64) {
+        let ahead_us = &mut self.replicas[replica].clock_ahead_us;
+        let is_back = *ahead_us > jump_us;
+        if is_back {
+            *ahead_us -= jump_us;
+        } else {
+            *ahead_us += jump_us;
+        }
+        self.report.clock_jumps += 1;
+        self.trace(|| format!("> clock r{replica} {jump_us} us, back={is_back}"));
     }
 
     /// Something was put into a node: its output is taken a little later, when perhaps more has come.
@@ -96,11 +109,13 @@ impl World {
         process.hand(output.identity, persist);
         let begins_snapshot_step = process.begin_snapshot_step(step, trim_below);
         let transfers = process.begin_transfers(output.transfers);
-        if self.bug == Some(Bug::SentBeforeDurable) {
-            send.extend(output.send_when_durable);
-        } else {
-            process.keep(output.send_when_durable);
-        }
+        let (early, in_time) = spoil_outbox(
+            self.bug,
+            process.node.identity().replica,
+            output.send_when_durable,
+        );
+        send.extend(early);
+        process.keep(in_time);
         send.extend(process.take_sendable());
         if begins_snapshot_step {
             let delay = self.snapshot_random.between(50, 20 * MS);
@@ -112,10 +127,12 @@ impl World {
         }
         self.ambush(replica, &mut send);
         self.send_all(replica, send);
+        self.spoil_answers(&output.answers);
         for (connection, answer) in output.answers {
             self.send_answer(connection, answer);
         }
         self.check_state(replica)?;
+        self.trace_changes(replica);
         last_accepted.map_or(Ok(()), |slot| self.ambush_acceptor(replica, slot))
     }
 
@@ -140,15 +157,18 @@ impl World {
             return Ok(());
         }
         let bug = self.bug;
-        let Some(process) = &mut self.replicas[replica].process else {
+        if self.replicas[replica].process.is_none() || self.fail_sync(replica) {
             return Ok(());
-        };
+        }
+        self.lie_about_sync(replica, true);
+        let process = self.replicas[replica].running();
         let is_done = process
             .end_sync(bug)
             .map_err(|error| format!("r{replica}: {error}"))?;
         process.look_at_disk(bug);
+        self.lie_about_sync(replica, false);
         if !is_done {
-            self.report.full_disks += 1;
+            self.report.disk_faults.full += 1;
             self.schedule(FULL_WAIT_US, Event::Synced { replica, life });
         }
         let process = self.replicas[replica].running();

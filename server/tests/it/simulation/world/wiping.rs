@@ -9,7 +9,8 @@ use kvpaxos_server::identity::Identity;
 use kvpaxos_server::peers::PeerMessage;
 use paxos::{Message, Slot};
 
-use super::{Event, World};
+use super::World;
+use super::event::Event;
 use crate::faulty_disk::FaultyDisk;
 use crate::simulation::bugs::Bug;
 use crate::simulation::faults::MS;
@@ -77,17 +78,19 @@ impl World {
         if self.wiping.diskless {
             return;
         }
-        self.trace(|| format!("r{replica} loses its disk"));
-        self.report.wipes += 1;
         self.wiping.blank.insert(replica);
         if self.bug == Some(Bug::BlankVotes) {
             let before = Identity::load(&self.replicas[replica].disk);
             let before = before.ok().flatten();
             self.replicas[replica].revived = before.map(|identity| identity.incarnation.0);
         }
-        if self.bug.is_none() && self.wiping.random.chance(300) {
-            self.spoil_journal(replica);
+        if self.bug.is_none() && self.wiping.random.chance(500) {
+            let mut random = self.wiping.random.clone();
+            self.damage_journal(replica, &mut random);
+            self.wiping.random = random;
         } else {
+            self.trace(|| format!("> wipe r{replica}"));
+            self.report.disk_faults.wipes += 1;
             self.replicas[replica].disk = FaultyDisk::new();
         }
     }
@@ -98,6 +101,11 @@ impl World {
         !blank.contains(&replica) && blank.len() < self.wiping.blank_max
     }
 
+    /// Whether something was done to this replica's memory since it last voted.
+    pub(super) fn is_blank(&self, replica: usize) -> bool {
+        self.wiping.blank.contains(&replica)
+    }
+
     /// A replica may have lost its memory: until it votes again it counts as if it had.
     pub(super) fn count_as_blank(&mut self, replica: usize) {
         self.wiping.blank.insert(replica);
@@ -105,22 +113,10 @@ impl World {
 
     /// A replica without a disk has ended: what it held is lost.
     pub(super) fn forget_all(&mut self, replica: usize) {
-        self.trace(|| format!("r{replica} had no disk"));
-        self.report.wipes += 1;
+        self.trace(|| format!("> wipe r{replica}: it had no disk"));
+        self.report.disk_faults.wipes += 1;
         self.wiping.blank.insert(replica);
         self.replicas[replica].disk = FaultyDisk::new();
-    }
-
-    /// A segment is gone: what the journal held is in doubt, and the identity is still there.
-    fn spoil_journal(&self, replica: usize) {
-        let names = self.replicas[replica].disk.names();
-        let segments: Vec<String> = names
-            .into_iter()
-            .filter(|name| name.starts_with("segment-"))
-            .collect();
-        if let Some(name) = segments.first() {
-            self.replicas[replica].disk.drop_file(name);
-        }
     }
 
     /// Those whose memory is lost. One that votes again counts as blank until its disk knows what it voted on.
@@ -128,7 +124,9 @@ impl World {
         let replicas = &self.replicas;
         self.wiping.blank.retain(|&replica| {
             let process = replicas[replica].process.as_ref();
-            !process.is_some_and(|process| process.node.votes() && process.is_durable())
+            let has_memory =
+                process.is_some_and(|process| process.node.votes() && process.is_durable());
+            !has_memory || replicas[replica].disk.has_lied()
         });
         self.wiping.blank.clone()
     }
