@@ -108,13 +108,14 @@ ask_status() {
     if [[ $inside ]]; then client_in_container -- "${status[@]}"; else "$program" "${status[@]}"; fi </dev/null 2>/dev/null
 }
 
-# Whether some replica serves, which it does if it hears a leader. If some answer they may be electing one.
+# Whether a majority serves. If some answer they may be electing a leader; one that lost its majority just now does not
+# know it yet.
 replicas_serve() {
     local until=$((SECONDS + 3)) report
     while :; do
         report=$(ask_status) || true
         answering=$(count '"reachable":true' "$report")
-        [[ $report != *'"serving":true'* ]] || return 0
+        (($(count '"serving":true' "$report") < majority)) || return 0
         ((answering > 0 && SECONDS < until)) || return 1
         sleep 0.1
     done
@@ -122,13 +123,12 @@ replicas_serve() {
 
 deploy() {
     local all=${#replicas[@]}
-    local majority=$((all / 2 + 1))
     if ((answering == 0)); then
         echo "No replica answers at $asked, so deploy.sh is run."
     elif ((answering < majority)); then
         echo "$answering of $all replicas answer, $majority are needed, so deploy.sh is run, which starts the others."
     else
-        echo "$answering of $all replicas answer, but none serves, so deploy.sh is run, which waits until they do."
+        echo "$answering of $all replicas answer, but no majority serves, so deploy.sh is run, which waits until all do."
     fi
     bash deploy.sh ${chosen:+--$chosen} </dev/null
 }
@@ -137,6 +137,7 @@ find_client
 set_endpoints
 mkdir -p "$logs"
 answering=0
+majority=$((${#replicas[@]} / 2 + 1))
 if ! client_is_there; then
     if [[ $inside ]]; then echo "No replica runs in Docker, so deploy.sh is run."; else
         echo "There is no client yet, so deploy.sh is run first."
