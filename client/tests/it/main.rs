@@ -2,6 +2,8 @@
 //! replicas that are played here, so that each can be made to answer as the test wants.
 
 #[cfg(test)]
+mod bench_ends;
+#[cfg(test)]
 mod datagrams;
 #[cfg(test)]
 mod fake;
@@ -15,3 +17,7 @@ mod program;
 mod prompt;
 #[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod troubles;
+#[cfg(test)]
+mod usage;
