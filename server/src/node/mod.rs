@@ -10,6 +10,7 @@ mod disk_space;
 mod diskless;
 pub(crate) mod founding;
 mod hash;
+mod hearing;
 mod held;
 pub(crate) mod image;
 mod joining;
@@ -39,6 +40,7 @@ use paxos::{Envelope, Persist, Replica, ReplicaId, Slot};
 
 use self::disk_space::DiskSpace;
 use self::founding::Founding;
+use self::hearing::Hearing;
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::losses::Losses;
@@ -101,6 +103,7 @@ pub struct Node {
     connections: Connections,
     rejoins: Rejoins,
     losses: Losses,
+    hearing: Hearing,
     /// What followers forwarded and this replica, leading, has not proposed yet.
     forwarded: VecDeque<Vec<u8>>,
     forwarded_bytes: usize,
@@ -214,6 +217,7 @@ impl Node {
             connections: Connections::new(),
             rejoins: Rejoins::new(settings.birth.rotate_left(32), None),
             losses: Losses::default(),
+            hearing: Hearing::default(),
             forwarded: VecDeque::new(),
             forwarded_bytes: 0,
             hash_reports: HashReports::default(),
@@ -260,6 +264,7 @@ impl Node {
         if !self.settings.members.contains(&from) {
             return;
         }
+        self.note_heard(from);
         self.note_loss(from, &message);
         match &mut self.phase {
             Phase::Unfit(_) => {}

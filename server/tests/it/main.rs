@@ -99,6 +99,8 @@ mod real_disk;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod serving;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod simulation;
