@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # Replicas as containers. Sourced by settings.sh.
 #
 # Containers, volumes, networks and images have names that begin with $cluster. A replica is peer-0 to its peers, on one
@@ -30,13 +31,23 @@ docker_members() {
 
 # Runs the client's image on the clients' network. The first arguments, up to "--", are for docker run. There is an init
 # because the first process of a container is deaf to Ctrl-C.
-docker_client() {
+client_in_container() {
     local options=()
     while [[ $1 != -- ]]; do
         options+=("$1")
         shift
     done
     docker run --rm --init --network "$cluster-clients" "${confined[@]}" "${options[@]}" "$cluster-client" "${@:2}"
+}
+
+# The client of this machine if there is one, since the addresses that it names are of use here; else the image's.
+docker_client() {
+    local client
+    if client=$(ready_client docker); then
+        "$client" --endpoints "$(endpoints_on_host)" "$@"
+    else
+        client_in_container -- --endpoints "$(docker_endpoints)" "$@"
+    fi
 }
 
 # Says how the image of "server" or "client" came about: the sources that it was built from.
@@ -92,16 +103,29 @@ docker_network() {
         docker network create --label "kvpaxos.cluster=$cluster" "${@:2}" "$1" >/dev/null
 }
 
-# Whether there is a container or a volume of this cluster.
+# The containers of this cluster, with more options. The cluster's label alone is that of any container of its images, a
+# client's as well.
+containers() { docker ps --quiet --filter "label=kvpaxos.cluster=$cluster" --filter label=kvpaxos.ports "$@"; }
+
+# Whether any replica runs.
+docker_runs() { [[ -n $(containers) ]]; }
+
+docker_has_data() { [[ -n $(docker volume ls --quiet --filter "label=kvpaxos.cluster=$cluster") ]]; }
+
 docker_exists() {
-    [[ -n $(docker ps --all --quiet --filter "label=kvpaxos.cluster=$cluster") ]] ||
-        [[ -n $(docker volume ls --quiet --filter "label=kvpaxos.cluster=$cluster") ]]
+    docker_has_data || [[ -n $(containers --all) ]] ||
+        [[ -n $(docker network ls --quiet --filter "label=kvpaxos.cluster=$cluster") ]]
 }
 
 # Prints something about a container, nothing if there is none.
 container_says() {
     docker container inspect --format "$2" "$(container_of "$1")" 2>/dev/null || true
 }
+
+container_runs() { [[ $(container_says "$1" '{{.State.Running}}') == true ]]; }
+
+# What clients connect to, for the label of a container.
+clients_ports() { echo "TCP $publish:$((base_tcp + $1)), UDP $publish:$((base_udp + $1))"; }
 
 create_replica() {
     local i=$1 tcp=$((base_tcp + $1)) udp=$((base_udp + $1)) peer=$((base_peer + $1)) settings=() setting
@@ -110,8 +134,8 @@ create_replica() {
     done
     docker volume create --label "kvpaxos.cluster=$cluster" "$(volume_of "$i")" >/dev/null
     docker create --name "$(container_of "$i")" --label "kvpaxos.cluster=$cluster" \
-        --label "kvpaxos.ports=$base_tcp,$base_udp" --network "$cluster-clients" --network-alias "replica-$i" \
-        --publish "127.0.0.1:$tcp:$tcp/tcp" --publish "127.0.0.1:$udp:$udp/udp" \
+        --label "kvpaxos.ports=$(clients_ports "$i")" --network "$cluster-clients" --network-alias "replica-$i" \
+        --publish "$publish:$tcp:$tcp/tcp" --publish "$publish:$udp:$udp/udp" \
         --volume "$(volume_of "$i"):/kvpaxos-data" --restart unless-stopped "${confined[@]}" \
         --log-driver json-file --log-opt max-size=32m --log-opt max-file=2 \
         --env "KVPAXOS_ID=$i" --env "KVPAXOS_MEMBERS=$(docker_members)" --env "KVPAXOS_TCP=0.0.0.0:$tcp" \
@@ -120,15 +144,32 @@ create_replica() {
     docker network connect --alias "peer-$i" "$cluster-peers" "$(container_of "$i")"
 }
 
+# Adds to started.
 start_container() {
-    local i=$1 container log=$logs/server-$1.log current
+    local i=$1 container current
     container=$(container_of "$i")
     current=$(docker image inspect --format '{{.Id}}' "$cluster-server")
     # One that was stopped while the image was built anew is replaced; its data stays.
     [[ $(container_says "$i" '{{.Image}}') == "$current" ]] || docker rm "$container" >/dev/null 2>&1 || true
     [[ -n $(container_says "$i" '{{.Id}}') ]] || create_replica "$i"
-    docker start "$container" >/dev/null || fail "replica $i, container $container, cannot be started"
-    echo "replica $i: started, TCP port $((base_tcp + i)), UDP port $((base_udp + i)), log in $log"
+    if ! docker start "$container" >/dev/null; then
+        # What was begun here is undone; data stays in any case.
+        docker rm --force "$container" "${started[@]}" >/dev/null 2>&1 || true
+        fail "replica $i cannot be started, for Docker's reason above; those started just now are stopped again"
+    fi
+    started+=("$container")
+    say_started "$i"
+}
+
+# Connects replica $1 to network $2 as $3 if it is not. Somebody may have disconnected it, or have connected it again
+# without its name there.
+join_network() {
+    local aliases
+    aliases=$(container_says "$1" "{{with index .NetworkSettings.Networks \"$2\"}}{{join .Aliases \" \"}}{{end}}")
+    [[ " $aliases " == *" $3 "* ]] && return
+    docker network disconnect "$2" "$(container_of "$1")" >/dev/null 2>&1 || true
+    docker network connect --alias "$3" "$2" "$(container_of "$1")"
+    echo "replica $1: was not on the network $2 as $3, and is again"
 }
 
 # Has the container's log written to logs/. Of two that would, the second ends at once.
@@ -137,50 +178,55 @@ follow_log() {
 }
 
 # Two clusters of one name would be one, and only one of them where it is looked for.
-check_ports() {
+check_docker_ports() {
     local i ports
     for i in "${replicas[@]}"; do
         ports=$(container_says "$i" '{{index .Config.Labels "kvpaxos.ports"}}')
-        [[ -z $ports || $ports == "$base_tcp,$base_udp" ]] || fail "$(container_of "$i") was made for other ports:" \
-            "TCP from ${ports%,*}, UDP from ${ports#*,}; choose another KVPAXOS_NAME, or run deploy.sh --docker --down"
+        [[ -z $ports || $ports == "$(clients_ports "$i")" ]] || fail "$(container_of "$i") was made for other ports:" \
+            "$ports; choose another KVPAXOS_NAME, or run deploy.sh --docker --down"
     done
 }
 
 docker_up() {
-    if local_runs; then fail "the replicas run as processes; stop them with: bash deploy.sh --local --down"; fi
+    refuse_if_elsewhere
     lock
-    check_ports
+    check_docker_ports
+    local i running=() started=()
+    for i in "${replicas[@]}"; do
+        if container_runs "$i"; then running[i]=yes; else check_ports_are_free "$i"; fi
+    done
     docker_build
     docker_network "$cluster-peers" --internal
     docker_network "$cluster-clients"
-    local i
     for i in "${replicas[@]}"; do
-        if [[ $(container_says "$i" '{{.State.Running}}') == true ]]; then
+        if [[ -n ${running[i]:-} ]]; then
             echo "replica $i: runs already, container $(container_of "$i")"
         else
             start_container "$i"
         fi
+        join_network "$i" "$cluster-clients" "replica-$i"
+        join_network "$i" "$cluster-peers" "peer-$i"
         follow_log "$i"
     done
-    docker_wait
+    wait_until_serving
 }
 
-docker_wait() {
-    local until=$((SECONDS + serve_timeout_s)) i
+docker_check_alive() {
+    local i
+    (($(containers --filter status=running | wc -l) < ${#replicas[@]})) || return 0
     for i in "${replicas[@]}"; do
-        until docker exec "$(container_of "$i")" /kvpaxos-server --health >/dev/null 2>&1; do
-            if [[ $(container_says "$i" '{{.State.Status}}') != running ]]; then
-                docker logs --tail 3 "$(container_of "$i")" >&2 || true
-                fail "replica $i does not run; the lines above are its last"
-            fi
-            ((SECONDS < until)) || fail "replica $i does not serve after $serve_timeout_s s; see $logs/server-$i.log"
-            sleep 0.1
-        done
+        [[ $(container_says "$i" '{{.State.Status}}') != running ]] || continue
+        docker logs --tail 3 "$(container_of "$i")" >&2 || true
+        fail "replica $i does not run; the lines above are its last; bash deploy.sh --docker --down stops the others"
     done
 }
 
 docker_status() {
-    docker_client -- --endpoints "$(docker_endpoints)" status
+    check_docker_ports
+    docker_client status
+    if ! ready_client docker >/dev/null; then
+        echo "These addresses are for containers. On this machine they are $(endpoints_on_host)."
+    fi
 }
 
 docker_down() {
@@ -188,13 +234,11 @@ docker_down() {
     local i running=() there=() network
     for i in "${replicas[@]}"; do
         [[ -z $(container_says "$i" '{{.Id}}') ]] || there+=("$(container_of "$i")")
-        if [[ $(container_says "$i" '{{.State.Running}}') == true ]]; then
-            running+=("$(container_of "$i")")
-        else
-            echo "replica $i: does not run"
-        fi
+        if container_runs "$i"; then running+=("$(container_of "$i")"); fi
     done
-    if ((${#running[@]})); then
+    if ((${#running[@]} == 0)); then
+        echo "No replica runs in Docker."
+    else
         docker stop -t "$stop_timeout_s" "${running[@]}" | sed 's/.*-\([0-9]*\)$/replica \1: stopped/'
     fi
     ((${#there[@]} == 0)) || docker rm "${there[@]}" >/dev/null
@@ -206,10 +250,14 @@ docker_down() {
 
 docker_wipe() {
     docker_down
-    local i
-    for i in "${replicas[@]}"; do
-        docker volume inspect "$(volume_of "$i")" >/dev/null 2>&1 || continue
-        docker volume rm "$(volume_of "$i")" >/dev/null
-    done
-    echo "The data of all replicas is removed."
+    local volumes
+    volumes=$(docker volume ls --quiet --filter "label=kvpaxos.cluster=$cluster")
+    if [[ -n $volumes ]]; then
+        xargs docker volume rm >/dev/null <<<"$volumes"
+        put_logs_aside
+        say_wiped docker
+    fi
+    local images
+    images=$(docker image ls --format '{{.Repository}}' --filter "label=kvpaxos.cluster=$cluster" | sort -u | tr '\n' ' ')
+    [[ -z $images ]] || echo "The images stay; who wants them gone: docker image rm ${images% }"
 }

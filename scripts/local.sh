@@ -1,10 +1,5 @@
+# shellcheck shell=bash disable=SC2154
 # Replicas as processes on this machine. Sourced by settings.sh.
-
-local_endpoints() {
-    local list="" i
-    for i in "${replicas[@]}"; do list+=",127.0.0.1:$((base_tcp + i))"; done
-    echo "${list#,}"
-}
 
 local_members() {
     local list="" i
@@ -13,7 +8,7 @@ local_members() {
 }
 
 local_client() {
-    "$bin/kvpaxos-client" --endpoints "$(local_endpoints)" "$@"
+    "$bin/kvpaxos-client" --endpoints "$(endpoints_on_host)" "$@"
 }
 
 data_of() { echo "$dir/replica-$1"; }
@@ -32,27 +27,46 @@ running_pid() {
     echo "$pid"
 }
 
+# What process $1 was given for the flag $2.
+argument_of() { { tr '\0' '\n' <"/proc/$1/cmdline"; } 2>/dev/null | grep --max-count 1 --after-context 1 -- "^$2\$" | tail -n 1; }
+
+# Processes that were started for other ports are not where they would be looked for.
+check_local_ports() {
+    local i pid tcp udp
+    for i in "${replicas[@]}"; do
+        pid=$(running_pid "$i") || continue
+        tcp=$(argument_of "$pid" --tcp) udp=$(argument_of "$pid" --udp)
+        [[ $tcp == "$publish:$((base_tcp + i))" && $udp == "$publish:$((base_udp + i))" ]] ||
+            fail "replica $i runs already, process $pid, at other ports: TCP $tcp, UDP $udp;" \
+                "choose another KVPAXOS_NAME, or run deploy.sh --local --down"
+    done
+}
+
 start_replica() {
-    local i=$1 log="$logs/server-$1.log"
+    local i=$1
     # A session of its own: Ctrl-C in a client's terminal must not reach the replicas. The lock is not theirs.
-    setsid "$bin/kvpaxos-server" --id "$i" --members "$(local_members)" --tcp "127.0.0.1:$((base_tcp + i))" \
-        --udp "127.0.0.1:$((base_udp + i))" --data "$(data_of "$i")" --log-file "$log" \
+    setsid "$bin/kvpaxos-server" --id "$i" --members "$(local_members)" --tcp "$publish:$((base_tcp + i))" \
+        --udp "$publish:$((base_udp + i))" --data "$(data_of "$i")" --log-file "$logs/server-$i.log" \
         </dev/null >/dev/null 2>"$dir/replica-$i.err" 9>&- &
     local pid=$!
     echo "$pid" >"$(pid_file_of "$i")"
     # Until the program has taken the place of the shell, its command line is not that of a server.
     while kill -0 "$pid" 2>/dev/null && ! running_pid "$i" >/dev/null; do sleep 0.01; done
-    echo "replica $i: started, TCP port $((base_tcp + i)), UDP port $((base_udp + i)), log in $log"
 }
 
-check_alive() {
-    local i
+local_check_alive() {
+    local i alive=() ended=()
     for i in "${replicas[@]}"; do
-        running_pid "$i" >/dev/null && continue
+        if running_pid "$i" >/dev/null; then alive+=("$i"); else ended+=("$i"); fi
+    done
+    ((${#ended[@]})) || return 0
+    for i in "${ended[@]}"; do
+        echo "The last lines of replica $i:" >&2
         cat "$dir/replica-$i.err" >&2
         tail -n 3 "$logs/server-$i.log" >&2 2>/dev/null || true
-        fail "replica $i does not run; the lines above are its last"
     done
+    fail "of the replicas ${ended[*]} does not run, for the reasons above; ${alive[*]:-none} does;" \
+        "bash deploy.sh --local --down stops those"
 }
 
 # Whether any replica runs.
@@ -62,48 +76,52 @@ local_runs() {
     return 1
 }
 
-# Whether there is anything of a replica.
-local_exists() {
+local_has_data() {
     local i
-    for i in "${replicas[@]}"; do [[ -e $(data_of "$i") || -e $(pid_file_of "$i") ]] && return; done
+    for i in "${replicas[@]}"; do [[ -e $(data_of "$i") ]] && return; done
     return 1
 }
 
-local_wait() {
-    local until=$((SECONDS + serve_timeout_s)) report serving=0
-    while ((SECONDS < until)); do
-        check_alive
-        report=$(local_client status --json) || true
-        serving=$({ grep -o '"serving":true' <<<"$report" || true; } | wc -l)
-        ((serving == ${#replicas[@]})) && return
-        sleep 0.1
-    done
-    fail "only $serving of ${#replicas[@]} replicas serve after $serve_timeout_s s; see $logs/"
+local_exists() {
+    local i
+    for i in "${replicas[@]}"; do [[ -e $(pid_file_of "$i") ]] && return; done
+    local_has_data
 }
 
 local_up() {
-    build_programs
+    refuse_if_elsewhere
     lock
-    local i pid
+    check_local_ports
+    local i pid starting=()
     for i in "${replicas[@]}"; do
         if pid=$(running_pid "$i"); then
             echo "replica $i: runs already, process $pid"
         else
-            start_replica "$i"
+            check_ports_are_free "$i"
+            starting+=("$i")
         fi
     done
+    build_programs
+    for i in "${starting[@]}"; do start_replica "$i"; done
     # A replica that cannot start says so at once.
-    sleep 0.2
-    local_wait
+    ((${#starting[@]} == 0)) || sleep 0.2
+    local_check_alive
+    for i in "${starting[@]}"; do say_started "$i"; done
+    wait_until_serving
 }
 
 local_status() {
-    build_programs
+    check_local_ports
+    [[ -x $bin/kvpaxos-client ]] || build_programs
     local_client status
 }
 
 local_down() {
     lock
+    if ! local_runs; then
+        echo "No replica runs as a process."
+        return
+    fi
     local i pid stopping=()
     for i in "${replicas[@]}"; do
         if pid=$(running_pid "$i"); then
@@ -126,7 +144,9 @@ local_down() {
 
 local_wipe() {
     local_down
+    local_has_data || return 0
     local i
     for i in "${replicas[@]}"; do rm -rf "$(data_of "$i")" "$(pid_file_of "$i")" "$dir/replica-$i.err"; done
-    echo "The data of all replicas is removed."
+    put_logs_aside
+    say_wiped local
 }

@@ -74,8 +74,9 @@ const HELP_COLUMNS_MAX: usize = 100;
 /// What stands above the flags of all commands.
 const COMMON_HEADING: &str = "Connection, log and output";
 
-/// These ask no replica, so they show no flags about that.
-const COMMANDS_WITHOUT_REPLICAS: [&str; 1] = ["completions"];
+/// These ask no replica, so of the flags of all commands they show only the one that is named, if any.
+const COMMANDS_WITHOUT_REPLICAS: [(&str, Option<&str>); 2] =
+    [("check", Some("json")), ("completions", None)];
 
 /// What `--version` says.
 static VERSION_TEXT: LazyLock<String> = LazyLock::new(|| {
@@ -97,11 +98,12 @@ pub(crate) fn command(name: &'static str) -> clap::Command {
     command.build();
     COMMANDS_WITHOUT_REPLICAS
         .iter()
-        .fold(command, |command, name| {
+        .fold(command, |command, (name, shown)| {
             command.mut_subcommand(name, |command| {
                 command.mut_args(|flag| {
                     let is_common = flag.get_help_heading() == Some(COMMON_HEADING);
-                    flag.hide(is_common)
+                    let is_shown = !is_common || flag.get_long() == *shown;
+                    flag.hide(!is_shown)
                 })
             })
         })
@@ -158,9 +160,12 @@ pub(crate) enum Command {
     },
     /// Put load on the cluster and measure it
     ///
-    /// The keys that it writes stay in the store: bench/00000000 and up, --keys of them at most. Ctrl-C ends the measured
+    /// The keys that it writes stay in the store: bench/00000000 and up, --keys of them at most; with --check or --history
+    /// they have names of their own, which it prints. Ctrl-C ends the measured
     /// part early, and what was measured is printed. An error that would come again for ever ends the run.
     Bench(BenchArguments),
+    /// Judge whether what "bench --history" wrote is linearizable
+    Check(CheckArguments),
     /// Show every replica
     #[command(long_about = manual::status_help())]
     Status,
@@ -217,9 +222,35 @@ pub(crate) struct BenchArguments {
     /// contradicted each other, or were misplaced (a tag where another was seen).
     #[arg(long)]
     pub(crate) check: bool,
+    /// Write what each client asked and heard to this file, one JSON object a line, for "check"
+    ///
+    /// Keys are fresh and values distinct then, made up to --value-bytes, and every key is read once more at the end. The
+    /// file is whole when the program has ended by itself. docs/OPERATIONS.md explains the lines.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
     /// Stay with the replica that each client began with, instead of going to the leader
     #[arg(long)]
     pub(crate) spread: bool,
+}
+
+/// What to judge.
+///
+/// A history is linearizable if each operation can be thought to take effect at one moment between its call and its
+/// return, so that every answer is what one copy of the data would have given. What is unknown may have taken effect at
+/// any moment after its call, or never; what failed, never. Each key is judged alone, and begins absent.
+///
+/// A line is {"client":7,"op":"put|get|append|delete","key":"..","arg":"..","out":"..","found":true,
+/// "status":"ok|unknown|fail","call":ns,"ret":ns}; docs/OPERATIONS.md says more. Any store's history can be judged.
+///
+/// Exit codes: 0 right, 70 wrong (the shortest part that is wrong is shown), 71 undecided within --limit, 2 the file
+/// cannot be read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The history
+    pub(crate) file: PathBuf,
+    /// How long judging may take before it ends undecided
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub(crate) limit: Duration,
 }
 
 /// What the clients of the load generator do.

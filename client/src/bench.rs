@@ -5,6 +5,7 @@
 
 mod load;
 mod measure;
+mod record;
 mod watch;
 
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use crate::args::{BenchArguments, BenchOperation};
 use crate::exit::{Exit, Failure};
 use load::Load;
 use measure::Measure;
+use record::Record;
 use watch::Watch;
 
 /// How often progress is shown.
@@ -27,7 +29,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Runs the load generator and prints its report.
 ///
 /// # Errors
-/// The options cannot be used, nobody reads the output, or a check failed.
+/// The options cannot be used, the history cannot be written, nobody reads the output, or a check failed.
 pub(crate) fn run(
     mut options: ClientOptions,
     arguments: &BenchArguments,
@@ -44,6 +46,11 @@ pub(crate) fn run(
         load: Load::new(arguments),
         watch: Watch::start()?,
         check: arguments.check.then(|| Check::new(plan)),
+        record: arguments
+            .history
+            .as_deref()
+            .map(Record::create)
+            .transpose()?,
         pipeline: arguments.pipeline as usize,
         done: Vec::new(),
     };
@@ -51,6 +58,9 @@ pub(crate) fn run(
     let measure = bench.measure(Duration::from_secs_f64(arguments.seconds))?;
     let left = bench.keys_left();
     let check = bench.read_back()?;
+    if let Some(record) = bench.record.take() {
+        record.finish()?;
+    }
     report(arguments, &measure, check.as_ref(), json)?;
     eprintln!("left in the store: {left}");
     Ok(match check {
@@ -82,6 +92,7 @@ struct Bench {
     load: Load,
     watch: Watch,
     check: Option<Check>,
+    record: Option<Record>,
     pipeline: usize,
     /// What a turn finished; kept to spare allocations.
     done: Vec<(usize, Completion)>,
@@ -101,7 +112,7 @@ impl Bench {
         let mut operations = self.load.filling();
         // Deep enough that few clients fill in many keys quickly.
         let depth = (256 / self.clients()).max(1);
-        self.run_all(depth, &mut operations, |_, _| {})
+        self.run_all(depth, &mut operations, |_| {})
     }
 
     /// Runs operations to their end, each client with so many outstanding.
@@ -109,7 +120,7 @@ impl Bench {
         &mut self,
         depth: usize,
         operations: &mut impl Iterator<Item = (usize, Operation)>,
-        mut finished: impl FnMut(usize, Completion),
+        mut finished: impl FnMut(&Completion),
     ) -> Result<(), Failure> {
         let mut outstanding = 0;
         let outstanding_max = depth * self.clients();
@@ -126,8 +137,12 @@ impl Bench {
             for (_, completion) in &self.done {
                 self.watch.note(completion)?;
             }
+            let now = Instant::now();
             for (client, completion) in self.done.drain(..) {
-                finished(client, completion);
+                finished(&completion);
+                if let Some(record) = &mut self.record {
+                    record.note(client, completion, now)?;
+                }
             }
         }
     }
@@ -178,8 +193,15 @@ impl Bench {
             if let Some(check) = &mut self.check {
                 check.note(client, &completion, now);
             }
+            let used = match &mut self.record {
+                Some(record) => {
+                    record.note(client, completion, now)?;
+                    None
+                }
+                None => Some(completion.operation),
+            };
             if now < end {
-                self.submit(client, now, Some(completion.operation));
+                self.submit(client, now, used);
             }
         }
         self.done = done;
@@ -217,9 +239,15 @@ impl Bench {
         )
     }
 
-    /// Reads back what was appended and compares.
+    /// Reads back what was appended and compares. For a history without a check, reads every key: it could not show
+    /// otherwise that a write was lost.
     fn read_back(&mut self) -> Result<Option<CheckReport>, Failure> {
         let Some(mut check) = self.check.take() else {
+            if self.record.is_some() {
+                eprintln!("reading back {} keys", self.load.keys());
+                let mut operations = self.load.reading_back();
+                self.run_all(1, &mut operations, |_| {})?;
+            }
             return Ok(None);
         };
         eprintln!("reading back what was appended");
@@ -227,8 +255,8 @@ impl Bench {
         let mut operations = keys
             .into_iter()
             .map(|(client, key)| (client, Operation::Get { key }));
-        self.run_all(1, &mut operations, |_, completion| {
-            note_read_back(&mut check, &completion);
+        self.run_all(1, &mut operations, |completion| {
+            note_read_back(&mut check, completion);
         })?;
         Ok(Some(check.report().clone()))
     }

@@ -41,8 +41,7 @@ fn what_to_do(operation: &Operation, error: &ClientError) -> Option<String> {
     let key = operation.key().filter(|_| operation.is_write())?;
     Some(if error.outcome_unknown() {
         format!(
-            "it may have run, or may run yet, at most once; it cannot any more when a later write of yours is answered, and \
-             GET {} then shows which",
+            "it may have run, or may yet, once; your next write settles that, and GET {} then tells",
             Elided(key)
         )
     } else {

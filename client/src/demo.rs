@@ -1,8 +1,9 @@
 //! The demo (SPEC F2): keys are filled in, then five operations of each kind run, each with its answer shown and
 //! checked. An answer that is wrong ends the program; an operation without an answer is noted, and the next follows.
+//! Only "no quorum" ends the demo, since it would be the answer to all that follows, each after the whole time-out.
 
 use common::quote::Quoted;
-use kvpaxos_client::{Operation, Reply};
+use kvpaxos_client::{ClientError, Operation, Reply};
 use log::warn;
 
 use crate::console::Console;
@@ -24,6 +25,21 @@ struct Demo<'a> {
     unanswered: usize,
 }
 
+/// What ends the demo early.
+#[derive(Debug)]
+enum End {
+    /// The program ends, too.
+    Program(Failure),
+    /// Some replicas answer, but too few: the prompt follows, where `.status` shows them.
+    NoQuorum,
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Program(failure)
+    }
+}
+
 /// Runs the demo.
 ///
 /// # Errors
@@ -36,16 +52,25 @@ pub(crate) fn run(console: &mut Console) -> Result<(), Failure> {
         revision: 0,
         unanswered: 0,
     };
-    demo.pre_populate()?;
-    demo.put()?;
-    demo.read()?;
-    demo.append()?;
-    demo.delete()?;
-    demo.conclude()
+    match demo.operate() {
+        Ok(()) => demo.conclude(),
+        Err(End::NoQuorum) => demo.console.remark(
+            "Demo stopped: without a majority of the replicas nothing more would be done. .status shows each of them.",
+        ),
+        Err(End::Program(failure)) => Err(failure),
+    }
 }
 
 impl Demo<'_> {
-    fn pre_populate(&mut self) -> Result<(), Failure> {
+    fn operate(&mut self) -> Result<(), End> {
+        self.pre_populate()?;
+        self.put()?;
+        self.read()?;
+        self.append()?;
+        self.delete()
+    }
+
+    fn pre_populate(&mut self) -> Result<(), End> {
         self.title(&format!(
             "Filling in {OPERATIONS_PER_KIND} keys under {}",
             self.prefix
@@ -53,12 +78,12 @@ impl Demo<'_> {
         self.put_each("first")
     }
 
-    fn put(&mut self) -> Result<(), Failure> {
+    fn put(&mut self) -> Result<(), End> {
         self.title("5 PUT: each replaces a value")?;
         self.put_each("value")
     }
 
-    fn put_each(&mut self, word: &str) -> Result<(), Failure> {
+    fn put_each(&mut self, word: &str) -> Result<(), End> {
         for place in 0..OPERATIONS_PER_KIND {
             let value = format!("{word} {place}").into_bytes();
             let key = self.key(place);
@@ -78,14 +103,15 @@ impl Demo<'_> {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<(), Failure> {
+    fn read(&mut self) -> Result<(), End> {
         self.title("5 GET: each reads what was put")?;
         for place in 0..OPERATIONS_PER_KIND {
             let key = self.key(place);
             match (self.ask(Operation::Get { key })?, &self.held[place]) {
                 (Some(Reply::Value { value, .. }), Some(held)) if value != *held => {
                     let expected = Quoted(held).to_string();
-                    return Err(wrong(&Reply::Value { revision: 0, value }, &expected));
+                    let found = Reply::Value { revision: 0, value };
+                    return Err(wrong(&found, &expected));
                 }
                 (Some(Reply::Value { .. }), _) | (None, _) | (Some(Reply::Absent { .. }), None) => {
                 }
@@ -95,7 +121,7 @@ impl Demo<'_> {
         Ok(())
     }
 
-    fn append(&mut self) -> Result<(), Failure> {
+    fn append(&mut self) -> Result<(), End> {
         self.title("5 APPEND: each adds to a value and answers its length")?;
         for place in 0..OPERATIONS_PER_KIND {
             let value = b" and more".to_vec();
@@ -121,7 +147,7 @@ impl Demo<'_> {
         Ok(())
     }
 
-    fn delete(&mut self) -> Result<(), Failure> {
+    fn delete(&mut self) -> Result<(), End> {
         self.title("5 DELETE: each removes a key that was there")?;
         for place in 0..OPERATIONS_PER_KIND {
             let key = self.key(place);
@@ -159,14 +185,18 @@ impl Demo<'_> {
         self.console.remark(&format!("-- {text}"))
     }
 
-    /// Shows an operation and its answer; `None` if there was none.
-    fn ask(&mut self, operation: Operation) -> Result<Option<Reply>, Failure> {
+    /// Shows an operation and its answer; `None` if there was none in time.
+    fn ask(&mut self, operation: Operation) -> Result<Option<Reply>, End> {
         let text = command(&operation);
         let (operation, asked) = self.console.ask(operation);
         self.console.remark(&text)?;
         self.console.show(&operation, &asked)?;
         if let Err(error) = &asked.result {
             self.unanswered += 1;
+            if let ClientError::NoQuorum { .. } = error {
+                warn!("demo: {operation}: {error}; this ends it");
+                return Err(End::NoQuorum);
+            }
             warn!("demo: {operation}: {error}; going on with the next");
         }
         Ok(asked.result.ok())
@@ -185,9 +215,9 @@ impl Demo<'_> {
     }
 }
 
-fn wrong(found: &Reply, expected: &str) -> Failure {
+fn wrong(found: &Reply, expected: &str) -> End {
     let found = crate::render::plain(found);
-    Failure::Wrong(format!("{found}; expected {expected}"))
+    Failure::Wrong(format!("{found}; expected {expected}")).into()
 }
 
 /// An operation as it would be typed.

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use kvpaxos_client::ClientError;
+use kvpaxos_client::history::ReadError;
 use thiserror::Error;
 
 /// How the program ends.
@@ -21,8 +22,11 @@ pub(crate) enum Exit {
     NoAnswer = 4,
     /// No quorum; the outcome of a write is unknown, unless it was not sent.
     NoQuorum = 5,
-    /// An answer was wrong: the demo's or the load generator's check failed. Never to be seen.
+    /// An answer was wrong: the demo's or the load generator's check failed, or a history is not linearizable. Never to
+    /// be seen.
     Wrong = 70,
+    /// Whether a history is linearizable was not found out in time.
+    Undecided = 71,
 }
 
 impl From<Exit> for ExitCode {
@@ -97,6 +101,22 @@ pub(crate) enum Failure {
         /// Why.
         error: io::Error,
     },
+    /// The history cannot be written.
+    #[error("cannot write the history {file}: {error}")]
+    History {
+        /// Which file.
+        file: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The history cannot be read, or is none.
+    #[error("{file}: {error}")]
+    NoHistory {
+        /// Which file.
+        file: String,
+        /// Why.
+        error: ReadError,
+    },
     /// Standard input cannot be read.
     #[error("cannot read standard input: {0}")]
     Input(io::Error),
@@ -129,6 +149,8 @@ impl Failure {
             Self::Wrong(_) => Exit::Wrong,
             Self::Usage(_)
             | Self::Log { .. }
+            | Self::History { .. }
+            | Self::NoHistory { .. }
             | Self::Input(_)
             | Self::Output(_)
             | Self::Terminal(_) => Exit::Usage,

@@ -19,11 +19,17 @@
 //! changes must come in the order of theirs. But a history without revisions, from any store, can be judged as well.
 
 mod content;
+mod explain;
 mod line;
 mod linearizability;
+mod recorder;
+mod shrink;
 
+pub use explain::Explanation;
 pub use line::{Line, LineError, ReadError, Status, read_lines};
 pub use linearizability::{Judge, Reason, Verdict, check_key, judge_key, value_after};
+pub use recorder::Recorder;
+pub use shrink::shrink;
 
 /// One operation of a client on one key.
 #[derive(Clone, Debug, PartialEq, Eq)]

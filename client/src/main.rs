@@ -1,4 +1,5 @@
-//! The command-line client of kvpaxos: one command, a prompt, the demo, a load generator, or the cluster's status.
+//! The command-line client of kvpaxos: one command, a prompt, the demo, a load generator and a judge of what it saw, or the
+//! cluster's status.
 
 mod args;
 mod bench;
@@ -11,6 +12,7 @@ mod manual;
 mod prompt;
 mod render;
 mod status;
+mod verdict;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -43,6 +45,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.command {
         Command::Status => status::run(&options, json),
         Command::Bench(bench) => bench::run(options, &bench, json),
+        Command::Check(check) => verdict::run(&check, json),
         Command::Completions { shell } => print_completions(shell),
         Command::Repl(given) => prompt::run(&mut Console::new(Client::new(options)?, json), &given),
         Command::Demo(given) => {

@@ -27,6 +27,8 @@ pub(crate) const COMMANDS: [Entry; 8] = [
             "The key need not be there. The answer is the revision of this change: the",
             "cluster counts all changes, and the opening of each client's session as one,",
             "so that revisions skip where somebody else wrote, or came.",
+            "A write without an answer may still run, until a later one of this prompt is",
+            "answered. From then on GET tells for certain whether it ran.",
         ],
         example: &[
             ("PUT colour blue", "OK revision=12"),

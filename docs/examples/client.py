@@ -1,270 +1,124 @@
 #!/usr/bin/env python3
-"""A client of kvpaxos in another language, written from docs/PROTOCOL.md alone; the numbers are that page's sections.
+"""A client of kvpaxos, written from docs/PROTOCOL.md alone; (n) is section n of that page.
 
-It does one thing after the other, over TCP and UDP: a request that is not answered in time goes to the next replica
-under the same name, so that a write runs once however often it was sent. See --help.
+Usage: client.py tcp://HOST:PORT,udp://HOST:PORT,... put|append|get|delete KEY [VALUE]
+Exit codes: 0 done, 1 no such key, 2 usage, 3 not done, 4 no answer to a write that may have run.
 """
-import argparse
-import itertools
-import os
-import random
-import socket
-import struct
-import sys
-import time
+import errno, os, socket, struct, sys, time, urllib.parse
 
-ATTEMPT_S = 0.5  # how long one replica is given before the next is asked
-LABEL = b"client.py"
-PUT, APPEND, DELETE = 1, 2, 3
-NO_QUORUM, BUSY, SESSION_EXPIRED, NOT_SERVING, ASK_REPLICA, TOO_LARGE_FOR_DATAGRAM = 1, 2, 6, 9, 10, 12
-FINAL = {3: "too large", 4: "empty key", 5: "store full", 11: "malformed"}  # what every copy is told
-OF_THIS_COPY = {6: "session expired", 7: "closed", 8: "too many outstanding", 13: "disk full"}
+TIMEOUT_S = 10  # how long a request is repeated
+OPEN_SESSION, WRITE, GET, GREETING, VALUE, COOKIE, REFUSED = 2, 3, 4, 0x81, 0x86, 0x8A, 0x8F
+OPERATIONS = {"put": 1, "append": 2, "delete": 3}
+NO_QUORUM, SESSION_EXPIRED, ASK_REPLICA, TOO_LARGE_FOR_DATAGRAM = 1, 6, 10, 12
+REFUSALS = {1: "no quorum", 2: "busy", 3: "too large", 4: "empty key", 5: "store full",
+            6: "session expired", 7: "closed", 8: "too many outstanding", 9: "not serving",
+            10: "ask another", 11: "malformed", 12: "too large for UDP", 13: "disk full"}
+OF_EVERY_COPY, OF_THIS_COPY = {3, 4, 5, 11}, {6, 7, 8, 13}  # refusals after which it ends (5)
 
 
-class Refused(Exception):
-    """The write was not done, and no copy of it will be."""
+class Failed(Exception):
+    """Why there is no answer, and whether this was a write that may have run nevertheless."""
 
 
-class NoAnswer(Exception):
-    """The deadline passed, or the session was forgotten: whether a write ran is unknown."""
+def over_tcp(address, message, patience_s):
+    """Asks a replica on a connection (2), which it might keep; returns its id and its answer."""
+    with socket.create_connection(address, timeout=0.5) as connection:
+        connection.settimeout(patience_s + len(message) / 2e6)
+        for part in b"\x01KVPX\0\x01" + b"\0\x09client.py", message:
+            connection.sendall(struct.pack(">I", len(part)) + part)
+        stream = connection.makefile("rb")
+        while length := int.from_bytes(stream.read(4), "big"):
+            answer = stream.read(length)
+            if answer[0] == GREETING:
+                replica = answer[15]
+            elif answer[1:9] == message[1:9] and len(answer) == length:
+                return replica, answer
+    raise ConnectionError("closed by the replica")
 
 
-class Fields:
-    """The fields of a message, one after the other (1)."""
-
-    def __init__(self, data):
-        self.data, self.kind = data[1:], data[0]
-
-    def take(self, count):
-        part, self.data = self.data[:count], self.data[count:]
-        if len(part) < count:
-            raise ValueError("the message is truncated")
-        return part
-
-    def number(self, size):
-        return int.from_bytes(self.take(size), "big")
-
-    def optional(self):
-        return self.number(1) if self.number(1) else None
-
-
-class Tcp:
-    """One connection (2): frames, which are a length and a message."""
-
-    is_datagrams = False
-
-    def __init__(self, host, port):
-        self.tags = itertools.count(1)
-        self.socket = socket.create_connection((host, port), ATTEMPT_S)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.send(b"\x01KVPX" + struct.pack(">HH", 1, len(LABEL)) + LABEL)
-        greeting = self.receive()
-        if greeting.kind != 0x81 or greeting.take(6) != b"KVPX\0\x01":
-            raise ConnectionError("not greeted")
-        self.cluster, self.replica = greeting.number(8), greeting.number(1)
-
-    def send(self, message):
-        self.socket.settimeout(ATTEMPT_S + len(message) / 2e6)  # longer for large values (7)
-        self.socket.sendall(struct.pack(">I", len(message)) + message)
-
-    def receive_exactly(self, count):
-        data = bytearray()
-        while len(data) < count:
-            part = self.socket.recv(count - len(data))
-            if not part:
-                raise ConnectionError("closed by the replica")
-            data += part
-        return bytes(data)
-
-    def receive(self):
-        return Fields(self.receive_exactly(int.from_bytes(self.receive_exactly(4), "big")))
-
-    def ask(self, kind, rest):
-        tag = next(self.tags)
-        self.send(struct.pack(">BQ", kind, tag) + rest)
-        while True:
-            answer = self.receive()
-            found = answer.number(8)
-            if found == tag:
-                return answer
-            if found == 0:
-                raise ConnectionError("refused by the replica")
-
-
-class Udp:
-    """A socket for one replica (8): one message a datagram, a cookie that proves our address."""
-
-    is_datagrams = True
-
-    def __init__(self, host, port):
-        self.tags = itertools.count(random.getrandbits(63))
-        family, _, _, _, self.address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        self.socket, self.cookie = socket.socket(family, socket.SOCK_DGRAM), bytes(16)
-        label = struct.pack(">H", len(LABEL)) + LABEL
-        greeting = self.ask(0x06, label + bytes(128 - 23 - 9 - len(label)))
-        self.cookie, self.cluster = greeting.take(16), greeting.number(8)
-
-    def ask(self, kind, rest):
-        for _ in range(3):  # more cookies than one mean that they do not come from where we send to
-            tag = next(self.tags)
-            datagram = b"KVPU\0\x01\0" + self.cookie + struct.pack(">BQ", kind, tag) + rest
-            if len(datagram) > 65_507:  # as the replica would refuse it; the size that it names is not needed here
-                return Fields(bytes([0x8F, 0, TOO_LARGE_FOR_DATAGRAM]))
-            self.socket.sendto(datagram, self.address)
-            answer = self.receive(tag)
-            if answer.kind != 0x8A:
-                return answer
-            self.cookie = answer.take(16)  # it was not done: again, with this cookie
-        raise ConnectionError("no cookie is accepted")
-
-    def receive(self, tag):
-        until = time.monotonic() + ATTEMPT_S
-        while True:
-            self.socket.settimeout(max(until - time.monotonic(), 0.001))
-            datagram, sender = self.socket.recvfrom(65_535)
-            if sender != self.address or datagram[:6] != b"KVPR\0\x01" or len(datagram) < 16:
-                continue
-            answer = Fields(datagram[7:])
-            if answer.number(8) == tag:
-                self.replica = datagram[6]
-                return answer
+def over_udp(address, message, patience_s):
+    """Asks it in a datagram (8), and again with a cookie if one comes back."""
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.settimeout(patience_s)
+        datagrams.connect(address)  # so that nobody else is heard
+        cookie = bytes(16)
+        for _ in range(2):
+            datagrams.send(b"KVPU\0\x01\0" + cookie + message)
+            while (answer := datagrams.recv(65_535))[8:16] != message[1:9]:
+                pass
+            if answer[7] != COOKIE:
+                return answer[6], answer[7:]
+            cookie = answer[16:]
+    raise ConnectionError("cookies are not accepted")
 
 
 class Client:
-    """Requests that are repeated until they are answered (7), in a session (6)."""
-
-    def __init__(self, endpoints, timeout_s=10.0):
-        self.endpoints, self.timeout_s = endpoints, timeout_s  # (Tcp or Udp, host, port), ...
-        self.lanes = [None] * len(endpoints)
-        self.place, self.cluster, self.session, self.sequence = 0, 0, None, 0
+    """Asks one replica after the other, under the same name, until one has done it (7)."""
+    def __init__(self, endpoints):
+        self.endpoints = [urllib.parse.urlsplit(endpoint) for endpoint in endpoints.split(",")]
+        self.place, self.place_of, self.session = 0, {}, None  # who is asked; where each replica is
 
     def get(self, key):
-        """The value, or None."""
-        answer = self.ask(0x04, struct.pack(">H", len(key)) + key)
-        answer.number(8)
-        return answer.take(answer.number(4)) if answer.kind == 0x86 else None
-
-    def put(self, key, value):
-        """The revision of this change."""
-        return self.write(PUT, key, value).number(8)
-
-    def append(self, key, value):
-        """The length of the value after it."""
-        answer = self.write(APPEND, key, value)
-        answer.number(8)
-        return answer.number(8)
-
-    def delete(self, key):
-        """Whether the key was there."""
-        answer = self.write(DELETE, key, None)
-        answer.number(8)
-        return answer.number(1) == 1
+        kind, fields = self.ask(GET, struct.pack(">H", len(key)) + key)
+        return fields[12:] if kind == VALUE else None  # after revision and length
 
     def write(self, operation, key, value):
-        if self.session is None or time.monotonic() - self.used > self.expiry_s / 2:
-            answer = self.ask(0x02, struct.pack(">Q", random.getrandbits(64)))
-            self.session, self.expiry_s, self.sequence = answer.take(16), answer.number(4), 0
-        self.used = time.monotonic()
-        self.sequence += 1  # one write at a time: the floor is the number itself, and `after` is 0
-        rest = self.session + struct.pack(">QQQBH", self.sequence, self.sequence, 0, operation, len(key)) + key
-        return self.ask(0x03, rest if value is None else rest + struct.pack(">I", len(value)) + value)
+        """One at a time, so that each write is its own floor and comes after no other (6)."""
+        if self.session is None:
+            self.session, self.sequence = self.ask(OPEN_SESSION, os.urandom(8))[1][:16], 0
+        self.sequence += 1
+        name = self.session + struct.pack(">QQQ", self.sequence, self.sequence, 0)
+        change = struct.pack(">BH", OPERATIONS[operation], len(key)) + key
+        length = b"" if operation == "delete" else struct.pack(">I", len(value))
+        _, fields = self.ask(WRITE, name + change + length + value)
+        return b"OK" if operation != "delete" or fields[8] else None  # after the revision
 
-    def ask(self, kind, rest):
-        """Asks one replica after the other until one does it, refuses it for good, or the deadline has passed."""
-        deadline, pause_s, may_run, why = time.monotonic() + self.timeout_s, 0.01, False, "nobody can be reached"
-        while time.monotonic() < deadline:
-            lane = None
+    def ask(self, kind, fields):
+        """The kind of the answer, and its fields after tag and leader (4)."""
+        message = bytes([kind]) + os.urandom(8) + fields
+        deadline, may_have_run, why = time.monotonic() + TIMEOUT_S, False, None
+        while (left_s := deadline - time.monotonic()) > 0:
+            time.sleep(0.02 if why else 0)
+            patience_s = 0.5 if left_s > 0.7 * TIMEOUT_S else 6  # enough to hear "no quorum" (5)
+            where = self.endpoints[self.place]
+            exchange = over_udp if where.scheme == "udp" else over_tcp
+            following = (self.place + 1) % len(self.endpoints)
             try:
-                lane = self.lane()
-                answer = lane.ask(kind, rest)
-                answer.optional()  # who leads; only a hint
-                if answer.kind != 0x8F:
-                    return answer
-                code = answer.number(1)
-            except (OSError, ValueError) as error:
-                may_run, why = may_run or lane is not None, str(error)
-                self.lanes[self.place] = None
-                self.move()
-                time.sleep(pause_s)
+                replica, answer = exchange((where.hostname, where.port), message, patience_s)
+            except OSError as error:
+                may_have_run |= error.errno not in (errno.ECONNREFUSED, errno.EMSGSIZE)
+                why, self.place = why or error, following
                 continue
-            if code in FINAL:
-                raise Refused(FINAL[code])
-            if code in OF_THIS_COPY:
-                self.session = None if code == SESSION_EXPIRED else self.session
-                raise (NoAnswer if may_run and kind == 0x03 else Refused)(OF_THIS_COPY[code])
-            named = answer.number(1) if code == ASK_REPLICA else None
-            if code in (NO_QUORUM, ASK_REPLICA):
-                may_run |= answer.number(1) == 1  # "proposed"
-            # A datagram may arrive twice (8), and an unknown code is a lost answer (9).
-            is_known = code in (NO_QUORUM, BUSY, NOT_SERVING, ASK_REPLICA)
-            may_run |= code != TOO_LARGE_FOR_DATAGRAM and (lane.is_datagrams or not is_known)
-            why = f"refusal {code}"
-            if code == BUSY:
-                time.sleep(pause_s)
-                pause_s = min(2 * pause_s, 0.5)
-            self.move(named, over_tcp=code == TOO_LARGE_FOR_DATAGRAM)
-        raise (NoAnswer if may_run and kind == 0x03 else Refused)(f"no answer in {self.timeout_s:g} s: {why}")
-
-    def lane(self):
-        """The connection to the replica that is asked, which is made where there is none."""
-        if self.lanes[self.place] is None:
-            transport, host, port = self.endpoints[self.place]
-            lane = transport(host, port)
-            if self.cluster and lane.cluster and lane.cluster != self.cluster:
-                sys.exit("the endpoints belong to different clusters")
-            self.cluster, self.lanes[self.place] = lane.cluster or self.cluster, lane
-        return self.lanes[self.place]
-
-    def move(self, named=None, over_tcp=False):
-        """On to the replica with this id if it is known, else to the next endpoint."""
-        count = len(self.endpoints)
-        order = [(self.place + step) % count for step in range(1, count + 1)]
-        order = [place for place in order if not over_tcp or self.endpoints[place][0] is Tcp]
-        if not order:
-            raise Refused("too large for a datagram, and no endpoint is tcp://")
-        known = [place for place in order if self.lanes[place] and self.lanes[place].replica == named]
-        self.place = (known or order)[0]
-
-
-def endpoints_of(text, protocol):
-    transports, found = {"tcp": Tcp, "udp": Udp}, []
-    for part in text.split(","):
-        scheme, _, rest = part.strip().rpartition("://")
-        host, _, port = rest.rpartition(":")
-        found.append((transports[scheme or protocol], host.strip("[]"), int(port)))
-    return found
+            self.place_of[replica] = self.place
+            rest = answer[11:] if answer[9] else answer[10:]
+            if answer[0] != REFUSED:
+                return answer[0], rest
+            code, why = rest[0], REFUSALS.get(rest[0], "refused")
+            self.session = None if code == SESSION_EXPIRED else self.session
+            proposed = code in (NO_QUORUM, ASK_REPLICA) and rest[-1] == 1
+            doubled = exchange is over_udp and code != TOO_LARGE_FOR_DATAGRAM  # as it may be (8)
+            may_have_run |= proposed or doubled or code not in REFUSALS
+            if code in OF_EVERY_COPY | OF_THIS_COPY:
+                raise Failed(why, may_have_run and kind == WRITE and code in OF_THIS_COPY)
+            self.place = self.place_of.get(rest[1], following) if code == ASK_REPLICA else following
+        raise Failed(f"no answer in {TIMEOUT_S} s ({why})", may_have_run and kind == WRITE)
 
 
 def main():
-    parser = argparse.ArgumentParser(description="A client of kvpaxos in a page of Python.",
-                                     epilog="Exit codes: 0 done, 1 key absent, 2 usage, 3 refused, 4 outcome unknown.")
-    parser.add_argument("--endpoints", metavar="LIST", help="host:port,... or tcp://host:port,udp://host:port,...")
-    parser.add_argument("--protocol", choices=["tcp", "udp"], default="tcp")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
-    parser.add_argument("command", choices=["put", "get", "append", "delete"])
-    parser.add_argument("arguments", nargs="+", metavar="KEY [VALUE]")
-    given = parser.parse_args()
-    words = [os.fsencode(word) for word in given.arguments]
-    if len(words) != (2 if given.command in ("put", "append") else 1):
-        parser.error(f"{given.command} takes another number of arguments")
-    base = {"tcp": 1111, "udp": 5555}[given.protocol]
-    local = ",".join(f"127.0.0.1:{base + replica}" for replica in range(5))
-    client = Client(endpoints_of(given.endpoints or local, given.protocol), given.timeout)
+    if len(sys.argv) not in (4, 5) or sys.argv[2] not in ("get", *OPERATIONS):
+        print(__doc__)
+        return 2
+    endpoints, command, *words = sys.argv[1:]
+    key, value = [os.fsencode(word) for word in (words + [""])[:2]]
+    client = Client(endpoints)
     try:
-        found = getattr(client, given.command)(*words)
-    except Refused as refusal:
-        print(f"not done: {refusal}", file=sys.stderr)
-        return 3
-    except NoAnswer as error:
-        print(f"{error}; whether it was done is unknown", file=sys.stderr)
-        return 4
-    if found is None or found is False:
-        print("(absent)")
-        return 1
-    sys.stdout.buffer.write({"put": b"OK revision=%d", "append": b"OK length=%d"}[given.command] % found
-                            if given.command in ("put", "append") else found if given.command == "get" else b"OK")
-    print(flush=True)
-    return 0
+        found = client.get(key) if command == "get" else client.write(command, key, value)
+    except Failed as failure:
+        why, may_have_run = failure.args
+        print(f"{why}; {'it may have run, once' if may_have_run else 'not done'}", file=sys.stderr)
+        return 4 if may_have_run else 3
+    sys.stdout.buffer.write(b"(absent)\n" if found is None else found + b"\n")
+    return 1 if found is None else 0
 
 
 if __name__ == "__main__":

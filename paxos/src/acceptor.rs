@@ -10,7 +10,7 @@ use crate::ballot::{Ballot, Slot};
 use crate::message::{AcceptedCommand, Command};
 
 /// Promises and accepts. It never decides whether its word counts: the configuration does.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Acceptor {
     /// Nothing below it is promised or accepted any more. Never falls.
     promised: Ballot,
@@ -19,7 +19,7 @@ pub(crate) struct Acceptor {
 }
 
 /// What an acceptor did with an Accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Acceptance {
     /// It is to be written to the journal.
     Fresh,

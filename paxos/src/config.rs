@@ -3,7 +3,7 @@
 use crate::ballot::{Incarnation, ReplicaId};
 
 /// The settings of one replica. Times are in ticks; the driver says how long a tick is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// Which replica this is; must be a member.
     pub me: ReplicaId,

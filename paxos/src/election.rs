@@ -10,7 +10,7 @@ use crate::ballot::{Ballot, Incarnation, ReplicaId};
 use crate::config::Config;
 
 /// What a replica knows of leaders, and when it will ask.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Election {
     random: Random,
     /// When to ask whether a majority would follow, unless a leader is heard before.
@@ -26,7 +26,7 @@ pub(crate) struct Election {
 }
 
 /// A heartbeat, as far as it matters later.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Heard {
     ballot: Ballot,
     tick: u64,
@@ -34,7 +34,7 @@ struct Heard {
 }
 
 /// An attempt to learn who would follow.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Canvass {
     /// Which attempt.
     pub(crate) nonce: u64,
@@ -146,7 +146,7 @@ impl Election {
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Good enough to spread
 /// waiting times, and the same everywhere.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Random(u64);
 
 impl Random {
@@ -158,8 +158,8 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, or 0 for a bound of 0; the bias of the remainder does not matter here.
+    /// A number below `bound`; where only 0 is, nothing is drawn. The bias of the remainder does not matter here.
     fn below(&mut self, bound: u64) -> u64 {
-        self.next().checked_rem(bound).unwrap_or(0)
+        if bound <= 1 { 0 } else { self.next() % bound }
     }
 }

@@ -14,7 +14,7 @@ use crate::message::{AcceptedCommand, Command, SlotRange};
 pub const INSTANCES_IN_FLIGHT_MAX: usize = 4_096;
 
 /// The instances at or above the lowest that anybody may still need.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Instances {
     /// Known to be chosen and not forgotten.
     chosen: BTreeMap<Slot, Command>,
@@ -36,7 +36,7 @@ pub(crate) struct Instances {
 }
 
 /// A command on its way to a leader.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Wanted {
     /// What is to be proposed if nothing else was before.
     pub(crate) command: Command,

@@ -10,7 +10,7 @@ use crate::ballot::{ReplicaId, Slot};
 use crate::message::Command;
 
 /// The chosen log as far as it is known here.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Learner {
     /// Chosen commands at or above `trimmed_watermark`; without holes below `chosen_watermark`.
     commands: BTreeMap<Slot, Command>,
@@ -156,7 +156,7 @@ impl Learner {
 }
 
 /// Who is known to be ahead, what has been asked of whom, and who has forgotten what is needed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CatchUp {
     /// The highest chosen watermark that was claimed, and whom to ask: who claimed it, or who answered last.
     ahead: Option<(ReplicaId, Slot)>,
@@ -168,7 +168,7 @@ pub(crate) struct CatchUp {
 }
 
 /// A question under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Question {
     from_slot: Slot,
     sent_tick: u64,
@@ -270,7 +270,7 @@ impl CatchUp {
 }
 
 /// Whom a question is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Addressee {
     /// The one who claimed to know, or answered before.
     One(ReplicaId),

@@ -26,7 +26,7 @@ use crate::ballot::{Ballot, Incarnation, ReplicaId, Slot};
 use crate::space::Space;
 
 /// A message with its sender and its receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Envelope {
     /// Who says it. A transport fills this in from the link's greeting, never from the message.
     pub from: ReplicaId,
@@ -37,7 +37,7 @@ pub struct Envelope {
 }
 
 /// What a slot of the log holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Command {
     /// Nothing: a new leader fills with it the slots in which no command can have been chosen.
     Noop,
@@ -80,7 +80,7 @@ impl fmt::Display for Command {
 }
 
 /// What an acceptor accepted in one slot, as it reports it in a [`Message::Promise`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AcceptedCommand {
     /// Where.
     pub slot: Slot,
@@ -91,7 +91,7 @@ pub struct AcceptedCommand {
 }
 
 /// The slots from `start` up to and without `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotRange {
     /// The first.
     pub start: Slot,
@@ -106,7 +106,7 @@ impl fmt::Display for SlotRange {
 }
 
 /// Everything that one replica's agreement says to another's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Message {
     /// A replica that hears no leader asks all: would you follow me? It changes nothing at the receiver, so a
     /// replica that is merely cut off does not disturb a working leader (RULES R17).

@@ -19,7 +19,7 @@ use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::message::{Command, Envelope};
 
 /// What one turn of the core asks of its driver. See the module's text for the order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[must_use = "an output that is dropped loses messages and, worse, promises"]
 pub struct Output {
     /// What must survive a crash; `None` when this turn changed nothing durable.
@@ -38,7 +38,7 @@ pub struct Output {
 }
 
 /// One append to the journal: records in order, and the small state that every batch header repeats.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist {
     /// In the order in which they happened.
     pub records: Vec<Record>,
@@ -47,7 +47,7 @@ pub struct Persist {
 }
 
 /// The small part of the durable state. It is in every batch header, so that trimming cannot forget it (RULES R4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DurableState {
     /// The highest ballot promised; never falls.
     pub promised: Ballot,
@@ -59,7 +59,7 @@ pub struct DurableState {
 }
 
 /// What the journal keeps of a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Record {
     /// This acceptor accepted.
     Accepted {
@@ -80,7 +80,7 @@ pub enum Record {
 }
 
 /// A read that may be answered once every slot below `watermark` is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadReady {
     /// The ticket that was given to [`crate::Replica::read`].
     pub ticket: u64,
@@ -89,7 +89,7 @@ pub struct ReadReady {
 }
 
 /// Something that a person who reads the log wants to know. It has no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Note {
     /// No leader is heard; this replica asks whether a majority would follow it.
     Canvassing,
@@ -110,7 +110,7 @@ pub enum Note {
 }
 
 /// Why a leader stopped leading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResignReason {
     /// It saw a higher ballot whose leader is alive.
     HigherBallot,
@@ -137,7 +137,7 @@ impl fmt::Display for ResignReason {
 }
 
 /// What this replica needs of the log, its peers have forgotten: it takes a snapshot from one of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SnapshotWanted {
     /// The first slot that this replica lacks; the snapshot must cover it.
     pub from_slot: Slot,

@@ -12,7 +12,7 @@ use crate::read::ReadRounds;
 use crate::space::Space;
 
 /// Phase 1 under way.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Preparing {
     pub(crate) ballot: Ballot,
     /// The first slot not known to be chosen when it began.
@@ -32,7 +32,7 @@ pub(crate) struct Preparing {
 /// A promise of which some parts have come. Parts of two sendings are not mixed: an acceptor that meanwhile learned
 /// more cuts the parts elsewhere. As long as it has not, it repeats itself: having promised, it accepts nothing more
 /// before this candidate leads, and a restart brings back the same.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PartialPromise {
     incarnation: Incarnation,
     sending: u64,
@@ -42,7 +42,7 @@ struct PartialPromise {
 }
 
 /// One part of a promise, as it arrived.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PromisePart {
     pub(crate) incarnation: Incarnation,
     /// Which sending of the promise it is a part of; 0 where what else it says tells the sendings apart.
@@ -155,7 +155,7 @@ impl Preparing {
 }
 
 /// A leader's knowledge.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leading {
     pub(crate) ballot: Ballot,
     /// Who promised this ballot, and in which life: phase 1 holds in a slot only where these are a quorum.
@@ -194,7 +194,7 @@ pub(crate) struct Leading {
 }
 
 /// What a leader knows of the echoes of one replica.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LastEcho {
     /// When the last round that it echoed had left.
     pub(crate) tick: u64,
@@ -205,7 +205,7 @@ pub(crate) struct LastEcho {
 }
 
 /// A command on its way to being chosen.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct InFlight {
     pub(crate) command: Command,
     /// Who has accepted, in a life that counts in this slot.
@@ -282,7 +282,7 @@ impl Leading {
 }
 
 /// When the rounds of a leader left, to know how old an echo's news is. One entry a tick.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct RoundTicks(Vec<(u64, u64)>);
 
 impl RoundTicks {

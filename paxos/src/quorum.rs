@@ -12,7 +12,7 @@ use crate::ballot::{Incarnation, ReplicaId, Slot};
 pub const REPLICA_IDS_MAX: u8 = 64;
 
 /// A set of replicas.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ReplicaSet(u64);
 
 impl ReplicaSet {
@@ -62,7 +62,7 @@ impl fmt::Debug for ReplicaSet {
 /// The replicated configuration: the members, and in which life each of them votes from which slot on.
 ///
 /// The founding record sets it from slot 0; only a chosen [`crate::Command::Rejoin`] changes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configuration {
     /// For each member the lives in which it votes: from a slot on, until the next entry. Never empty, begins at 0.
     lives: BTreeMap<ReplicaId, BTreeMap<Slot, Incarnation>>,

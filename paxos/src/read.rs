@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::ballot::{Incarnation, ReplicaId, Slot};
 
 /// The leader's side: rounds, one at a time.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ReadRounds {
     /// The nonce of the last round begun. Fresh within the ballot, and a ballot is never used twice.
     nonce: u64,
@@ -22,7 +22,7 @@ pub(crate) struct ReadRounds {
 }
 
 /// A round under way.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Round {
     /// The chosen watermark when it began.
     watermark: Slot,
@@ -33,7 +33,7 @@ struct Round {
 }
 
 /// The reads that a finished round releases.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Released {
     pub(crate) watermark: Slot,
     pub(crate) tickets: Vec<u64>,
@@ -126,7 +126,7 @@ impl ReadRounds {
 }
 
 /// A follower's side: one question at a time.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadQueries {
     /// Names the questions. Begins at random, so that an answer to an earlier life's question fits none.
     nonce: u64,
@@ -136,7 +136,7 @@ pub(crate) struct ReadQueries {
 }
 
 /// A question under way.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Query {
     leader: ReplicaId,
     sent_tick: u64,

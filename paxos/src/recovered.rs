@@ -10,7 +10,7 @@ use crate::output::{DurableState, Record};
 ///
 /// What it hands back as chosen is to be applied by the driver; a [`crate::Replica`] that starts with it delivers only
 /// what comes after.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Recovered {
     pub(crate) state: DurableState,
     /// Accepted at or above the chosen watermark: what the acceptor remembered, learned since or not, so that a promise

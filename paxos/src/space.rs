@@ -6,7 +6,7 @@
 use std::fmt;
 
 /// What may still be written to a disk; more is greater. What the steps are in bytes is the driver's to say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
     /// Hardly anything: what is left is for agreement itself, for no-ops and rejoins.
     Spent,

@@ -220,7 +220,7 @@ fn decode(file: &[u8]) -> Result<Identity, IdentityError> {
     }
     let mut rest = body;
     match read_body(&mut rest) {
-        Ok(identity) if rest.is_empty() => Ok(identity),
+        Ok(identity) if rest.is_empty() && version == VERSION => Ok(identity),
         _ => Err(damaged("holds what no release wrote".to_owned())),
     }
 }

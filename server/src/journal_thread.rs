@@ -2,7 +2,7 @@
 //!
 //! It takes all work that waits, appends it as one batch, syncs once, and says how far it came; what comes meanwhile
 //! is the next batch. Beside it a helper makes the file for the next segment and removes those that are trimmed, which
-//! takes too long to wait for. A failed write or sync ends the process before anything is said that rests on it (DESIGN 6).
+//! takes too long to wait for. A failed write or sync ends the process before anything is said that rests on it.
 //!
 //! On a full disk it waits for room (RULES R18): nothing is lost, and nothing that rests on what waits is said. Meanwhile it
 //! gives up what snapshots cover, takes the segments that the helper makes, and ends when it is told to: what is not durable

@@ -81,7 +81,12 @@ fn serve(config: &Config, logging: &Logging) -> Result<(), ServerError> {
     }
     wait_for_signal(&mut signals);
     log::info!("this replica stops");
-    limit_stopping(logging.clone());
+    let last_words = logging.clone();
+    limit_stopping(STOPPING_MAX, move |why| {
+        log::warn!("{why}");
+        last_words.flush();
+        std::process::exit(0);
+    });
     server.stop();
     log::info!("this replica has stopped");
     Ok(())
@@ -171,12 +176,10 @@ fn wait_for_signal(signals: &mut UnixStream) {
 }
 
 /// A disk that stands still must not keep the process: what was answered is durable at a majority already.
-fn limit_stopping(logging: Logging) {
+fn limit_stopping(wait_max: Duration, end: impl FnOnce(&str) + Send + 'static) {
     thread::spawn(move || {
-        thread::sleep(STOPPING_MAX);
-        log::warn!("some thread did not stop in time");
-        logging.flush();
-        std::process::exit(0);
+        thread::sleep(wait_max);
+        end("some thread did not stop in time");
     });
 }
 
@@ -202,3 +205,19 @@ const USAGE: u8 = 2;
 /// Descriptors for peers, files and the threads' own.
 const KEPT_DESCRIPTORS: u64 = 64;
 const STOPPING_MAX: Duration = Duration::from_millis(1_500);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_too_long_for_threads_ends_without_them() {
+        let (ended, end) = channel();
+        limit_stopping(Duration::ZERO, move |why| {
+            ended.send(why.to_owned()).unwrap();
+        });
+        assert_eq!(end.recv().unwrap(), "some thread did not stop in time");
+    }
+}

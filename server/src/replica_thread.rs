@@ -315,6 +315,8 @@ impl Turning {
     /// Handles outputs until there are no more (one that this replica sends to itself causes another), or the turn is
     /// cut short.
     fn take_outputs(&mut self) {
+        let room = self.thread.load.value_room();
+        self.thread.node.note_answer_room(room);
         loop {
             self.keep_promises();
             let output = self.thread.node.take_output();
@@ -355,6 +357,7 @@ impl Turning {
         }
         self.promises.make(send_when_durable);
         for (connection, answer) in answers {
+            self.thread.load.send_value(&answer);
             self.answers[usize::from(connection.worker)].push((connection, answer));
         }
         self.last_words = self.last_words.take().or(stop);

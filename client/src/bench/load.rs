@@ -17,7 +17,30 @@ pub(super) struct Load {
     clients: usize,
     keys: u32,
     value: Vec<u8>,
+    /// With a history values are distinct and keys are fresh, so that it can be judged.
+    tags: Option<Tags>,
     random: SmallRng,
+}
+
+/// What makes keys and values distinct.
+#[derive(Clone, Debug)]
+struct Tags {
+    /// What keys begin with, so that what other runs left is not met.
+    prefix: String,
+    /// The number of the next value.
+    next: u64,
+    value_bytes_min: usize,
+}
+
+impl Tags {
+    /// Made up at the front, so that a value's end tells it from others.
+    fn write_value(&mut self, value: &mut Vec<u8>) {
+        let tag = format!("v{};", self.next);
+        self.next += 1;
+        value.clear();
+        value.resize(self.value_bytes_min.saturating_sub(tag.len()), b'_');
+        value.extend_from_slice(tag.as_bytes());
+    }
 }
 
 impl Load {
@@ -31,6 +54,11 @@ impl Load {
             clients: arguments.clients as usize,
             keys: arguments.keys,
             value,
+            tags: arguments.history.is_some().then(|| Tags {
+                prefix: format!("bench-{:08x}", random.random::<u32>()),
+                next: u64::from(arguments.keys),
+                value_bytes_min: arguments.value_bytes as usize,
+            }),
             random,
         }
     }
@@ -51,8 +79,8 @@ impl Load {
     /// Which keys stay behind.
     pub(super) fn keys_left(&self) -> String {
         let [mut first, mut last] = [Vec::new(), Vec::new()];
-        write_key(&mut first, 0);
-        write_key(&mut last, self.keys - 1);
+        write_key(&mut first, self.prefix(), 0);
+        write_key(&mut last, self.prefix(), self.keys - 1);
         format!(
             "up to {} keys, {} to {}",
             self.keys,
@@ -64,12 +92,34 @@ impl Load {
     /// Puts of every key, spread over the clients.
     pub(super) fn filling(&self) -> impl Iterator<Item = (usize, Operation)> + use<> {
         let (clients, value) = (self.clients, self.value.clone());
-        (0..self.keys).map(move |number| {
-            let mut key = Vec::new();
-            write_key(&mut key, number);
-            let value = value.clone();
+        let mut tags = self.tags.clone().map(|tags| Tags { next: 0, ..tags });
+        self.all_keys().map(move |(number, key)| {
+            let mut value = value.clone();
+            if let Some(tags) = &mut tags {
+                tags.write_value(&mut value);
+            }
             (number as usize % clients, Operation::Put { key, value })
         })
+    }
+
+    /// Gets of every key, spread over the clients.
+    pub(super) fn reading_back(&self) -> impl Iterator<Item = (usize, Operation)> + use<> {
+        let clients = self.clients;
+        self.all_keys()
+            .map(move |(number, key)| (number as usize % clients, Operation::Get { key }))
+    }
+
+    fn all_keys(&self) -> impl Iterator<Item = (u32, Vec<u8>)> + use<> {
+        let prefix = self.prefix().to_owned();
+        (0..self.keys).map(move |number| {
+            let mut key = Vec::new();
+            write_key(&mut key, &prefix, number);
+            (number, key)
+        })
+    }
+
+    fn prefix(&self) -> &str {
+        self.tags.as_ref().map_or("bench", |tags| &tags.prefix)
     }
 
     /// The next operation, in the memory of a finished one if there is one.
@@ -79,11 +129,14 @@ impl Load {
             Some(Operation::Get { key } | Operation::Delete { key }) => (key, Vec::new()),
             Some(Operation::Status) | None => (Vec::new(), Vec::new()),
         };
-        write_key(&mut key, self.random.random_range(0..self.keys));
+        let number = self.random.random_range(0..self.keys);
+        write_key(&mut key, self.prefix(), number);
         if self.next_is_read() {
             return Operation::Get { key };
         }
-        if value.len() != self.value.len() {
+        if let Some(tags) = &mut self.tags {
+            tags.write_value(&mut value);
+        } else if value.len() != self.value.len() {
             value.clone_from(&self.value);
         }
         match self.operation {
@@ -103,7 +156,7 @@ impl Load {
     }
 }
 
-fn write_key(key: &mut Vec<u8>, number: u32) {
+fn write_key(key: &mut Vec<u8>, prefix: &str, number: u32) {
     key.clear();
-    write!(key, "bench/{number:08}").expect("a Vec takes every byte");
+    write!(key, "{prefix}/{number:08}").expect("a Vec takes every byte");
 }

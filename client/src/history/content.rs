@@ -33,11 +33,15 @@ impl Content {
 
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut content = Self::EMPTY;
-        for &byte in bytes {
-            for (lane, base) in BASES.into_iter().enumerate() {
-                content.hash[lane] = fold(product(content.hash[lane], base) + u64::from(byte));
-                content.shift[lane] = product(content.shift[lane], base);
+        for (lane, powers) in POWERS.iter().enumerate() {
+            let mut hash = 0;
+            let mut shift = 1;
+            for chunk in bytes.chunks(CHUNK_BYTES) {
+                hash = hash_behind(hash, chunk, powers);
+                shift = product(shift, powers[chunk.len()]);
             }
+            content.hash[lane] = hash;
+            content.shift[lane] = shift;
         }
         content.length = bytes.len() as u64;
         let end = bytes.len().saturating_sub(END_BYTES as usize);
@@ -57,8 +61,10 @@ impl Content {
         };
         Self {
             length: self.length + more.length,
-            hash: lanes
-                .map(|lane| fold(product(self.hash[lane], more.shift[lane]) + more.hash[lane])),
+            hash: lanes.map(|lane| {
+                let front = product(self.hash[lane], more.shift[lane]);
+                reduced(u128::from(front) + u128::from(more.hash[lane]))
+            }),
             shift: lanes.map(|lane| product(self.shift[lane], more.shift[lane])),
             end,
         }
@@ -85,17 +91,40 @@ impl Content {
     }
 }
 
-/// The product of two numbers below the prime, or just above.
-fn product(a: u64, b: u64) -> u64 {
-    let wide = u128::from(a) * u128::from(b);
-    let low = wide as u64 & PRIME;
-    let high = u64::try_from(wide >> 61).expect("the factors have 61 bits");
-    fold(low + high)
+/// The hash of some bytes and a few more behind them. Only the sum is reduced, not each of its products.
+fn hash_behind(hash: u64, chunk: &[u8], powers: &[u64; CHUNK_BYTES + 1]) -> u64 {
+    let front = u128::from(hash) * u128::from(powers[chunk.len()]);
+    let digits = chunk.iter().zip(powers[..chunk.len()].iter().rev());
+    let products = digits.map(|(&byte, &power)| u128::from(byte) * u128::from(power));
+    reduced(front + products.sum::<u128>())
 }
 
-/// A number below twice the prime, and a bit, brought below the prime.
-fn fold(number: u64) -> u64 {
-    let folded = (number & PRIME) + (number >> 61);
+/// So many bytes are taken at once.
+const CHUNK_BYTES: usize = 16;
+
+/// Per lane the powers of its base, from that of 0.
+const POWERS: [[u64; CHUNK_BYTES + 1]; 2] = [powers(BASES[0]), powers(BASES[1])];
+
+const fn powers(base: u64) -> [u64; CHUNK_BYTES + 1] {
+    let mut powers = [1; CHUNK_BYTES + 1];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = product(powers[exponent - 1], base);
+        exponent += 1;
+    }
+    powers
+}
+
+/// The product of two numbers below the prime.
+const fn product(a: u64, b: u64) -> u64 {
+    reduced(a as u128 * b as u128)
+}
+
+/// A number modulo the prime: 2^61 is 1 there, so the bits above that are added to those below.
+const fn reduced(number: u128) -> u64 {
+    let prime = PRIME as u128;
+    let folded = (number & prime) + (number >> 61);
+    let folded = ((folded & prime) + (folded >> 61)) as u64;
     if folded >= PRIME {
         folded - PRIME
     } else {

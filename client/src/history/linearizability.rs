@@ -93,6 +93,20 @@ pub fn judge_key(operations: &[Operation], time: Option<Duration>) -> Verdict {
     judge.judge(time)
 }
 
+/// The longest order of some of the operations that explains them, of those that the plain search tries in this time.
+pub(super) fn longest_order(operations: &[Operation], time: Duration) -> Vec<usize> {
+    let items = operations.iter().enumerate();
+    let items = items
+        .map(|(place, operation)| Item::of(place, operation))
+        .collect();
+    match Problem::new(items) {
+        Ok(problem) => {
+            Search::new(problem.without_what_values_tell()).longest(Instant::now() + time)
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
 /// Judges the operations of one key, which begins absent, within a bounded number of steps.
 ///
 /// # Errors

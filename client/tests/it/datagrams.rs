@@ -8,6 +8,7 @@ use common::{Answer, Outcome, Refusal, Request, ServerDatagram, ServerMessage};
 use kvpaxos_client::{Client, ClientError, ClientOptions, Fleet, Operation};
 
 use crate::fake::{Fake, Reaction, endpoints};
+use crate::program::{code, run, text};
 
 fn options(fakes: &[&Fake]) -> ClientOptions {
     ClientOptions::parse(&endpoints(fakes)).unwrap()
@@ -75,7 +76,7 @@ fn a_write_moves_between_transports_under_the_same_name() {
 }
 
 #[test]
-fn junk_replayed_and_foreign_datagrams_are_noted_and_answers_land_where_they_belong() {
+fn junk_datagrams() {
     let fake = fake_with_junk();
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
@@ -160,8 +161,9 @@ fn late_answers_do_not_land_on_the_wrong_requests() {
     }
 }
 
+/// The first write is not answered before the next request comes, and then late.
 #[test]
-fn an_unresponsive_replica_is_noted_and_the_next_request_goes_out() {
+fn unresponsive_server() {
     let mut first = true;
     let fake = Fake::datagrams(move |request, outcome| {
         if is_write(request) && std::mem::take(&mut first) {
@@ -169,15 +171,22 @@ fn an_unresponsive_replica_is_noted_and_the_next_request_goes_out() {
         }
         Reaction::Answer(outcome)
     });
-    let mut options = options(&[&fake]);
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
     // It is given up before it would be sent again.
-    options.timeout = Duration::from_millis(100);
-    let mut client = Client::new(options).unwrap();
-    let error = client.put(b"a", b"one").unwrap_err();
-    assert!(matches!(error, ClientError::NoAnswer { .. }), "{error}");
-    assert!(error.outcome_unknown());
-    client.put(b"b", b"two").unwrap();
-    assert_eq!(client.get(b"b").unwrap().unwrap().value, b"two");
+    let arguments = ["--timeout", "100ms", "--log-file", log.to_str().unwrap()];
+    let arguments = [&arguments[..], &["repl"]].concat();
+    let output = run(&[&fake], &arguments, b"PUT a one\nPUT b two\nGET b\n");
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert!(
+        lines[0].starts_with("error: no answer within 1"),
+        "{lines:?}"
+    );
+    assert!(lines[0].contains("; the outcome of the write is unknown (udp://"));
+    assert_eq!(lines[1..], ["OK revision=3", "two"]);
+    assert_eq!(code(&output), 4);
+    let log = fs::read_to_string(log).unwrap();
+    assert!(log.contains("gave up tag="), "{log}");
 }
 
 #[test]

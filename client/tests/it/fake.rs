@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) labels: Vec<String>,
     store: BTreeMap<Vec<u8>, Vec<u8>>,
     revision: u64,
+    replica: u8,
+    is_gone: bool,
 }
 
 impl Fake {
@@ -90,6 +92,17 @@ impl Fake {
         Self::datagrams(|_, outcome| Reaction::Answer(outcome))
     }
 
+    /// The same replica with another id than 0, before anybody has asked it.
+    pub(crate) fn numbered(self, replica: u8) -> Self {
+        self.state.lock().unwrap().replica = replica;
+        self
+    }
+
+    /// From here on it ends every connection as soon as something comes.
+    pub(crate) fn go(&self) {
+        self.state.lock().unwrap().is_gone = true;
+    }
+
     /// Every write that came, in the order in which they came.
     pub(crate) fn writes(&self) -> Vec<common::Write> {
         let requests = self.state.lock().unwrap().requests.clone();
@@ -133,13 +146,17 @@ fn serve(
             Ok(0) | Err(_) => return,
             Ok(count) => count,
         };
+        if state.lock().unwrap().is_gone {
+            return;
+        }
         frames.extend(&bytes[..count]);
         let mut out = Vec::new();
         while let Some(payload) = frames.next_frame().unwrap() {
             match ClientFrame::decode(payload, &WireLimits::default()).unwrap() {
                 ClientFrame::Hello(hello) => {
-                    state.lock().unwrap().labels.push(hello.label);
-                    greeting().append_to(&mut out);
+                    let mut state = state.lock().unwrap();
+                    state.labels.push(hello.label);
+                    greeting(state.replica).append_to(&mut out);
                 }
                 ClientFrame::Request(request) => {
                     out.append(&mut held_back);
@@ -165,11 +182,11 @@ fn serve(
     }
 }
 
-fn greeting() -> Greeting {
+fn greeting(replica: u8) -> Greeting {
     Greeting {
         version: 1,
         cluster: 1,
-        replica: 0,
+        replica,
         leader: None,
         limits: WireLimits::default(),
     }

@@ -139,7 +139,7 @@ fn refused_is_3_and_no_answer_is_4_and_no_quorum_is_5() {
 }
 
 #[test]
-fn a_request_without_an_answer_is_noted_and_the_next_gets_its_own() {
+fn unresponsive_server() {
     let mut puts = 0;
     let fake = Fake::with(move |request, outcome| {
         puts += usize::from(matches!(request, Request::Write { .. }));
@@ -241,6 +241,24 @@ fn the_demo_shows_and_checks_twenty_operations_and_then_takes_commands() {
     assert!(shown.contains("every answer was right"));
     assert!(shown.ends_with("\nOK revision=22\ndemo\n"), "{shown}");
     assert_eq!(code(&output), 0);
+}
+
+#[test]
+fn the_demo_stops_at_the_first_no_quorum_and_goes_to_the_prompt() {
+    let lone = Fake::with(|request, outcome| {
+        Reaction::Answer(match request {
+            Request::OpenSession { .. } | Request::Status { .. } => outcome,
+            _ => no_quorum(),
+        })
+    });
+    let output = run(&[&lone], &["--timeout", "100ms", "demo"], b"HELP GET\n");
+    let shown = text(&output.stdout);
+    assert_eq!(shown.matches("error: no quorum").count(), 1, "{shown}");
+    assert!(shown.contains("\nDemo stopped: "), "{shown}");
+    assert!(!shown.contains("right"), "{shown}");
+    let (_, prompt) = shown.split_once("\nEnter command").unwrap();
+    assert!(prompt.contains("\nGET key"), "{shown}");
+    assert_eq!(code(&output), 5);
 }
 
 #[test]

@@ -73,12 +73,14 @@ fn completions_name_every_command() {
             "append",
             "delete",
             "bench",
+            "check",
             "status",
             "completions",
             "--endpoints",
             "--protocol",
             "--history",
             "--raw",
+            "--limit",
         ] {
             // fish writes `-l history`.
             let word = command.trim_start_matches("--");

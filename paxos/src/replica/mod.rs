@@ -34,7 +34,7 @@ use crate::recovered::Recovered;
 /// [`read`](Self::read), then [`take_output`](Self::take_output), and do what the output says in its order.
 ///
 /// The same calls in the same order give the same outputs. Nothing here knows what a command means.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Replica {
     config: Config,
     configuration: Configuration,
@@ -71,7 +71,7 @@ pub struct Replica {
 }
 
 /// What this turn has gathered for the next output.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Pending {
     records: Vec<Record>,
     messages: Vec<Envelope>,
@@ -83,7 +83,7 @@ struct Pending {
 }
 
 /// What a replica does beside accepting and learning, which it always does.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum RoleState {
     Follower,
     Canvassing(Canvass),
@@ -92,7 +92,7 @@ enum RoleState {
 }
 
 /// A replica's part in the election of a distinguished proposer, as shown to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It follows, or waits before it asks to lead.
     Follower,
@@ -103,7 +103,7 @@ pub enum Role {
 }
 
 /// Why a command was not proposed. It was not sent to anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProposeError {
     /// This replica does not lead, or has not yet proposed again all that it found.
     NotLeading,

@@ -9,7 +9,7 @@ use crate::output::Note;
 use crate::space::Space;
 
 /// What this replica knows of the room on disks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct KnownSpace {
     /// On its own.
     pub(super) own: Space,

@@ -9,6 +9,8 @@ mod by_hand;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod exhaustive;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod model;

@@ -230,11 +230,20 @@ impl Reading {
         if before.tail == Tail::Closed {
             return Self::with_scanned(Some(before), segment, replay);
         }
-        if !before.leftovers.is_empty() || !segment.is_untouched() {
+        if !before.leftovers.is_empty() {
             return Err(Damage {
-                why: "the end marker is missing, although the next segment is there".to_owned(),
+                why: "the end marker is missing, although two segments follow".to_owned(),
                 ..before.end_as_damage()
             });
+        }
+        if let Some(place) = segment.first_touched() {
+            // Either of the two is spoiled.
+            let end = before.end_as_damage();
+            let why = format!(
+                "something is there, and yet {} has no end marker at byte {}",
+                end.file, end.offset
+            );
+            return Err(segment.damage(place, &why));
         }
         before.leftovers.push(segment.name);
         Ok(before)

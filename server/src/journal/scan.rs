@@ -80,8 +80,13 @@ impl SegmentBytes {
 
     /// Whether no batch was ever written into it.
     pub(super) fn is_untouched(&self) -> bool {
+        self.first_touched().is_none()
+    }
+
+    /// Where it holds something, be it a batch or damage.
+    pub(super) fn first_touched(&self) -> Option<u32> {
         (FIRST_PLACE..self.header.sectors())
-            .all(|place| is_as_before(self.sectors(place, 1), self.header.salt_before))
+            .find(|place| !is_as_before(self.sectors(*place, 1), self.header.salt_before))
     }
 
     /// The header of the next batch, if all of its sectors are there. Damage if they are and yet are no batch.
@@ -159,7 +164,7 @@ impl SegmentBytes {
         &self.bytes[from..from + count as usize * SECTOR_BYTES]
     }
 
-    fn damage(&self, place: u32, why: &str) -> Damage {
+    pub(super) fn damage(&self, place: u32, why: &str) -> Damage {
         Damage {
             file: self.name.clone(),
             offset: u64::from(place) * SECTOR_BYTES as u64,

@@ -15,6 +15,7 @@
 //! Integers are little-endian. Magic, version and checksum stand in the same places in every version, so that a newer
 //! one is told apart from damage. The serial of a segment's first batch stands in the sectors of its second block.
 
+use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 
@@ -99,8 +100,11 @@ impl SegmentHeader {
             return Err(BadHeader::Damaged);
         }
         let version = LittleEndian::read_u32(&sector[8..]);
-        if version > FORMAT_VERSION {
-            return Err(BadHeader::NewerVersion(version));
+        match version.cmp(&FORMAT_VERSION) {
+            Ordering::Greater => return Err(BadHeader::NewerVersion(version)),
+            // There was none before the first.
+            Ordering::Less => return Err(BadHeader::Damaged),
+            Ordering::Equal => {}
         }
         let salt_before = LittleEndian::read_u64(&sector[48..]);
         Ok(Self {
@@ -280,16 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_apart_from_damage() {
+    fn a_newer_version_is_told_apart_from_damage_and_one_before_the_first_is_none() {
         let mut block = vec![0; BLOCK_BYTES];
         example().encode(&mut block);
-        block[8] = 2;
-        let checksum = xxh3_64(&block[..CHECKSUM_AT]);
-        LittleEndian::write_u64(&mut block[CHECKSUM_AT..], checksum);
-        assert_eq!(
-            SegmentHeader::decode(&block),
-            Err(BadHeader::NewerVersion(2))
-        );
+        for (version, bad) in [(2, BadHeader::NewerVersion(2)), (0, BadHeader::Damaged)] {
+            block[8] = version;
+            let checksum = xxh3_64(&block[..CHECKSUM_AT]);
+            LittleEndian::write_u64(&mut block[CHECKSUM_AT..], checksum);
+            assert_eq!(SegmentHeader::decode(&block), Err(bad));
+        }
     }
 
     #[test]

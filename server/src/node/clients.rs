@@ -202,10 +202,13 @@ impl Node {
             return;
         };
         let outcome = match self.state.store.entry(&key) {
-            Some(entry) => Outcome::Value {
-                revision: entry.revision,
-                value: entry.value.clone(),
-            },
+            Some(entry) => {
+                self.answer_room.take(entry.value.len());
+                Outcome::Value {
+                    revision: entry.revision,
+                    value: entry.value.clone(),
+                }
+            }
             None => Outcome::Absent {
                 revision: self.state.revision(),
             },
@@ -214,9 +217,13 @@ impl Node {
     }
 
     /// Something of the connection was answered: whatever waited for that goes on.
-    fn settle(&mut self, connection: ConnectionId) {
+    pub(super) fn settle(&mut self, connection: ConnectionId) {
         while let Some(order) = self.connections.get_mut(&connection) {
             let may_answer = self.reads.may_answer(self.state.applied());
+            if may_answer && order.is_read_due() && !self.answer_room.is_left() {
+                self.answer_room.wait(connection);
+                break;
+            }
             if may_answer && let Some(read) = order.pop_read() {
                 self.answer_read(read);
             } else if let Some((came, request)) = order.pop_held_back() {

@@ -4,6 +4,7 @@
 //! rest, then takes one [`NodeOutput`] and handles its fields in their order.
 
 mod agents;
+mod answer_room;
 mod batch;
 mod clients;
 mod disk_space;
@@ -38,6 +39,7 @@ use common::{Answer, DatagramCounts, Outcome, Refusal, Request};
 use log::debug;
 use paxos::{Envelope, Persist, Replica, ReplicaId, Slot};
 
+use self::answer_room::AnswerRoom;
 use self::disk_space::DiskSpace;
 use self::founding::Founding;
 use self::hearing::Hearing;
@@ -101,6 +103,7 @@ pub struct Node {
     held: Held,
     reads: HeldReads,
     connections: Connections,
+    answer_room: AnswerRoom,
     rejoins: Rejoins,
     losses: Losses,
     hearing: Hearing,
@@ -215,6 +218,7 @@ impl Node {
             held: Held::default(),
             reads: HeldReads::new(settings.birth >> 1),
             connections: Connections::new(),
+            answer_room: AnswerRoom::default(),
             rejoins: Rejoins::new(settings.birth.rotate_left(32), None),
             losses: Losses::default(),
             hearing: Hearing::default(),

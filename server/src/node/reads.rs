@@ -185,13 +185,17 @@ impl ConnectionOrder {
         self.reads.retain(|(order, _)| *order != read);
     }
 
-    /// The next read that may be answered: all writes and reads before it are.
+    /// Whether the next read may be answered: all writes and reads before it are.
+    pub(crate) fn is_read_due(&self) -> bool {
+        self.writes == 0 && self.reads.front().is_some_and(|(_, confirmed)| *confirmed)
+    }
+
+    /// The next read, if it may be answered.
     pub(crate) fn pop_read(&mut self) -> Option<u64> {
-        if self.writes > 0 {
+        if !self.is_read_due() {
             return None;
         }
-        let (read, _) = self.reads.pop_front_if(|(_, confirmed)| *confirmed)?;
-        Some(read)
+        self.reads.pop_front().map(|(read, _)| read)
     }
 
     /// The next request that waited behind a read and need not any more.

@@ -1,7 +1,7 @@
 //! What waits to be written to one peer: whole frames, in chunks, within a bound.
 //!
 //! Never blocks and never grows beyond its bound: when a peer does not read, the oldest frames are dropped, because
-//! the newest say most and agreement sends again what matters (DESIGN 7). Frames leave in the order in which they
+//! the newest say most and agreement sends again what matters. Frames leave in the order in which they
 //! came, with one exception: while much waits, short messages that keep a leader in place do not queue behind values,
 //! or a burst of large values would look like the leader's death.
 

@@ -90,7 +90,8 @@ impl Prelude {
         let mut fields = FieldReader::new(body);
         let head = decode_body(&mut fields).map_err(|_| BadHead::Damaged)?;
         match head {
-            Some(head) if fields.rest().is_empty() => Ok(head),
+            // There was no version before the first.
+            Some(head) if fields.rest().is_empty() && self.version == FORMAT_VERSION => Ok(head),
             _ => Err(BadHead::Damaged),
         }
     }
@@ -391,12 +392,14 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_told_apart_from_damage() {
+    fn a_newer_version_is_told_apart_from_damage_and_one_before_the_first_is_none() {
         let mut bytes = encode_head(&example());
-        bytes[11] = 2;
-        let checksum = head_checksum(2, &bytes[PRELUDE_BYTES..]);
-        bytes[16..24].copy_from_slice(&checksum.to_be_bytes());
-        assert_eq!(decode(&bytes), Err(BadHead::NewerVersion(2)));
+        for (version, bad) in [(2, BadHead::NewerVersion(2)), (0, BadHead::Damaged)] {
+            bytes[11] = version;
+            let checksum = head_checksum(version.into(), &bytes[PRELUDE_BYTES..]);
+            bytes[16..24].copy_from_slice(&checksum.to_be_bytes());
+            assert_eq!(decode(&bytes), Err(bad));
+        }
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Exchange {
         }
     }
 
+    /// What is counted with the workers.
+    pub(super) fn load(&self) -> &Load {
+        &self.settings.load
+    }
+
     /// Takes a datagram that came from `remote` at `now` since the start. Appends to `out` what is to be sent back, if
     /// anything is.
     pub fn receive(

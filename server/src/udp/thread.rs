@@ -12,6 +12,7 @@ use super::exchange::Exchange;
 use crate::events::{Event, ToWorker};
 use crate::foreign::{self, Cause};
 use crate::mailbox::{Inbox, Mailbox};
+use crate::workers::value_bytes;
 
 /// The thread and what it owns.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ impl DatagramThread {
             match message {
                 ToWorker::Answers(answers) => {
                     for (connection, answer) in answers {
+                        self.exchange.load().let_values_go(value_bytes(&answer));
                         self.outgoing.clear();
                         let remote = self.exchange.answer(connection, answer, &mut self.outgoing);
                         if let Some(remote) = remote {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use common::Limit;
+use common::{Answer, Limit, Outcome};
 
 /// The counters. All are estimates within a few requests: they are limits, not accounts.
 #[derive(Debug, Default)]
@@ -10,6 +10,7 @@ pub struct Load {
     connections: AtomicUsize,
     requests: AtomicU64,
     bytes: AtomicU64,
+    value_bytes: AtomicU64,
 }
 
 /// Requests that wait for an answer, of all clients together. At 20,000 requests a second, which two cores do, the
@@ -19,6 +20,20 @@ pub const REQUESTS_HELD_MAX: u64 = 16_384;
 /// What those requests may take together, in bytes: four values of the ordinary greatest length, and one more. Two
 /// thousand requests with 16 KiB each are far below it; a disk needs a tenth of a second for it.
 pub const REQUEST_BYTES_HELD_MAX: u64 = 32 << 20;
+
+/// Bytes of values that the replica thread may have handed to workers which these have not taken: what a GET asks for may be
+/// a million times longer than the GET. Eight values of the ordinary greatest length; two workers copy it in some tens
+/// of milliseconds.
+pub const VALUE_BYTES_ON_THE_WAY_MAX: u64 = 64 << 20;
+
+/// How many bytes of a value an answer carries.
+#[must_use]
+pub fn value_bytes(answer: &Answer) -> u64 {
+    match &answer.outcome {
+        Outcome::Value { value, .. } => value.len() as u64,
+        _ => 0,
+    }
+}
 
 impl Load {
     /// Takes in a request of `bytes`, if the limits allow it.
@@ -41,6 +56,23 @@ impl Load {
     pub fn let_go(&self, requests: u64, bytes: u64) {
         self.requests.fetch_sub(requests, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// An answer is on its way to a worker.
+    pub fn send_value(&self, answer: &Answer) {
+        self.value_bytes
+            .fetch_add(value_bytes(answer), Ordering::Relaxed);
+    }
+
+    /// Values of so many bytes have reached their worker, which has passed them on or dropped them.
+    pub fn let_values_go(&self, bytes: u64) {
+        self.value_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes of values may be sent to workers.
+    #[must_use]
+    pub fn value_room(&self) -> u64 {
+        VALUE_BYTES_ON_THE_WAY_MAX.saturating_sub(self.value_bytes.load(Ordering::Relaxed))
     }
 
     /// Counts one more connection, if there are fewer than `connections_max`.

@@ -20,7 +20,9 @@ use common::WireLimits;
 use mio::Poll;
 use mio::net::TcpListener;
 
-pub use load::{Load, REQUEST_BYTES_HELD_MAX, REQUESTS_HELD_MAX};
+pub use load::{
+    Load, REQUEST_BYTES_HELD_MAX, REQUESTS_HELD_MAX, VALUE_BYTES_ON_THE_WAY_MAX, value_bytes,
+};
 
 use crate::events::{Event, ToWorker};
 use crate::mailbox::{Mailbox, mailbox};

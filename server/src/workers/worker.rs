@@ -15,6 +15,7 @@ use mio::{Events, Poll, Token};
 
 use super::connection::Connection;
 use super::desk::Desk;
+use super::load::value_bytes;
 use super::loss::Loss;
 use super::reception::{Reception, TurnedAway};
 use super::socket::Socket;
@@ -122,6 +123,7 @@ impl Worker {
         while let Some(message) = self.inbox.take() {
             match message {
                 ToWorker::Answers(answers) => {
+                    let value_bytes = answers.iter().map(|(_, answer)| value_bytes(answer)).sum();
                     for (id, answer) in answers {
                         let Some(connection) = self.connections.get_mut(&id.serial) else {
                             continue;
@@ -129,6 +131,7 @@ impl Worker {
                         connection.deliver(&answer, &self.desk);
                         enqueue(&mut self.queue, connection, id.serial);
                     }
+                    self.desk.load.let_values_go(value_bytes);
                 }
                 ToWorker::Connection(stream, remote) => self.adopt(stream, remote),
                 ToWorker::Quiesce => self.quiesce(),

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod forget_memory;
 #[cfg(test)]
+mod frees_log_memory;
+#[cfg(test)]
 mod session_memory;
 
 use std::alloc::System;

@@ -5,7 +5,7 @@
 //! each other's timing.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -154,6 +154,22 @@ impl Cluster {
         assert!(sent.unwrap().success());
         let status = child.wait().unwrap();
         (status, began.elapsed())
+    }
+
+    /// Its process stands still: it hears and says nothing, and its sockets stay open.
+    pub(crate) fn pause(&self, id: usize) {
+        self.signal("-STOP", id);
+    }
+
+    /// It goes on as if nothing had happened.
+    pub(crate) fn resume(&self, id: usize) {
+        self.signal("-CONT", id);
+    }
+
+    fn signal(&self, signal: &str, id: usize) {
+        let process = self.process_id(id).to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success(), "{signal} to r{id}");
     }
 
     /// Whether a replica's process was started and has not ended by itself.
@@ -332,29 +348,34 @@ pub(crate) fn server_command() -> Command {
 
 /// A port that the system gave and gives to nobody else, though a server that asks for it by number may listen there.
 #[derive(Debug)]
-struct HeldPort {
-    address: SocketAddr,
+pub(crate) struct HeldPort {
+    pub(crate) address: SocketAddr,
     _socket: Socket,
 }
 
 impl HeldPort {
     /// A socket that is bound and does not listen keeps others' outgoing connections from the port, and `SO_REUSEADDR`
     /// on both sides lets the server in.
-    fn new() -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        socket.bind(&any.into()).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
-        Self {
-            address,
-            _socket: socket,
+    pub(crate) fn new() -> Self {
+        loop {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+            socket.bind(&any.into()).unwrap();
+            let address = socket.local_addr().unwrap().as_socket().unwrap();
+            // Somebody's datagrams may have that number already.
+            if UdpSocket::bind(address).is_ok() {
+                return Self {
+                    address,
+                    _socket: socket,
+                };
+            }
         }
     }
 }
 
 /// A lock on a file rather than in memory, because some runners give each test a process of its own.
-fn turn() -> File {
+pub(crate) fn turn() -> File {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-cluster-at-a-time");
     let file = File::options()
         .create(true)

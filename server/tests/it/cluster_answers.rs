@@ -11,6 +11,7 @@ use client::Client;
 
 use crate::cluster::{Cluster, SIZE, server_command};
 use crate::cluster_load::Load;
+use crate::messages::says;
 use crate::raw_client::{RawClient, get};
 
 #[test]
@@ -186,11 +187,10 @@ fn files_of_another_cluster_with_the_same_members_end_the_replica() {
                 .any(|line| line.contains("of cluster") && line.contains(", not of "))
         })
     });
+    let other_cluster = "the files of this replica belong to another cluster than its peers: a majority of the members \
+                         is of cluster …";
     cluster.wait("the replica with the wrong files to end", |cluster| {
-        cluster
-            .log(1)
-            .contains("belong to another cluster than its peers")
-            && cluster.status(1).is_none()
+        says(&cluster.log(1), other_cluster) && cluster.status(1).is_none()
     });
     let read = cluster.client_of(2).get(b"k").unwrap().unwrap();
     assert_eq!(read.value, b"of the second");

@@ -235,7 +235,7 @@ fn first_segment(cluster: &Cluster, id: usize) -> PathBuf {
 }
 
 /// Waits until a replica that was blank takes part as before.
-fn wait_for_vote(cluster: &Cluster, id: usize) {
+pub(crate) fn wait_for_vote(cluster: &Cluster, id: usize) {
     cluster.wait("a replica to vote again", |cluster| {
         cluster.status(id).is_some_and(|status| {
             status.serving && !matches!(status.role, Role::Blank | Role::Founding)

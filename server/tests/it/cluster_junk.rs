@@ -19,7 +19,7 @@ const ROUNDS: usize = 60;
 const GROWTH_KIB_MAX: u64 = 4 * 1024;
 
 #[test]
-fn junk_is_a_line_each_and_hurts_nobody() {
+fn junk_frames() {
     let mut cluster = Cluster::start(&[]);
     let mut bystander = cluster.client_of(0);
     bystander.put(b"k", b"here").unwrap();
@@ -70,6 +70,12 @@ fn cases() -> Vec<(bool, &'static str, Vec<u8>)> {
     }
     let after_hello = [hello(), answer()].concat();
     cases.push((false, "an answer as a request", after_hello));
+    let mut nameless = hello();
+    let name = nameless.len() - 4;
+    nameless[name] = 0xff;
+    cases.push((false, "a name that is not UTF-8", nameless));
+    let unknown = [hello(), vec![0, 0, 0, 3, 0x17, 0xfe, 0x88]].concat();
+    cases.push((false, "three random bytes as a request", unknown));
     let mut cut_write = hello();
     cut_write.extend(2_000_000_u32.to_be_bytes());
     cut_write.push(3);
@@ -90,6 +96,7 @@ fn junk() -> Vec<(&'static str, Vec<u8>)> {
     let mut truncated = 3_000_000_u32.to_be_bytes().to_vec();
     truncated.resize(100_000, 1);
     vec![
+        ("three random bytes", vec![0x17, 0xfe, 0x88]),
         ("random bytes", random),
         ("a truncated frame", truncated),
         ("an over-long frame", vec![0xff; 1_000]),

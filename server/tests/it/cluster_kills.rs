@@ -15,7 +15,7 @@ use crate::raw_client::{RawClient, get};
 const CLIENTS: usize = 32;
 
 #[test]
-fn kill_any_two_of_five_under_load() {
+fn kill_any_two() {
     let mut cluster = Cluster::start(&[]);
     let load = Load::start(cluster.options(), CLIENTS);
     load.wait_for_more(500);

@@ -234,7 +234,7 @@ fn a_journal_with_a_past_and_no_identity_is_refused() {
 #[test]
 fn a_newer_version_is_refused_before_anything_is_written() {
     let disk = founded_with_records();
-    let newer = newer_version(&disk.content("identity"));
+    let newer = identity_of_version(2, &disk.content("identity"));
     disk.set_content("identity", newer);
     let before: Vec<_> = contents(&disk);
     let error = open(&disk, 2).unwrap_err();
@@ -395,13 +395,14 @@ fn contents(disk: &FaultyDisk) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// The bytes that a later release may write: the first 24 mean the same, what follows is its own.
-fn newer_version(identity: &[u8]) -> Vec<u8> {
-    let body = b"whatever a later release keeps here";
+/// The bytes that another release may write: the first 24 mean the same, what follows is its own.
+pub(crate) fn identity_of_version(version: u8, identity: &[u8]) -> Vec<u8> {
+    let body = b"whatever another release keeps here";
     let length = 24 + body.len() as u64;
-    let checksum = xxhash_rust::xxh3::xxh3_64_with_seed(body, 2 << 32 | length);
+    let seed = u64::from(version) << 32 | length;
+    let checksum = xxhash_rust::xxh3::xxh3_64_with_seed(body, seed);
     let mut bytes = identity[..8].to_vec();
-    bytes.extend([2, 0, 0, 0]);
+    bytes.extend([version, 0, 0, 0]);
     bytes.extend(u32::try_from(length).unwrap().to_le_bytes());
     bytes.extend(checksum.to_le_bytes());
     bytes.extend(body);

@@ -11,6 +11,7 @@ use crate::journal_rig::{
     OWNER, SHORT_SEGMENTS, append, create, damage_of, last_written_block, only_segment, open,
     record, reopen, three_segments,
 };
+use crate::mutilation::mutilations;
 
 #[test]
 fn a_flipped_bit_in_a_closed_journal_is_damage_or_harmless() {
@@ -172,69 +173,18 @@ fn a_journal_of_another_replica_is_refused_and_one_of_another_life_is_damage() {
     assert_eq!(disk.names(), names);
 }
 
-#[derive(Clone, Debug)]
-enum Mutilation {
-    Truncate(usize),
-    Fill(usize, usize, u8),
-    Write(usize, Vec<u8>),
-    Move(usize, usize, usize),
-    Extend(Vec<u8>),
-}
-
-fn mutilations() -> impl Strategy<Value = Vec<(usize, Mutilation)>> {
-    let at = 0..70_000_usize;
-    let bytes = || proptest::collection::vec(any::<u8>(), 1..2_000);
-    let one = prop_oneof![
-        at.clone().prop_map(Mutilation::Truncate),
-        (at.clone(), 1..9_000_usize, any::<u8>())
-            .prop_map(|(from, length, byte)| Mutilation::Fill(from, length, byte)),
-        (at, bytes()).prop_map(|(from, bytes)| Mutilation::Write(from, bytes)),
-        (0..17_usize, 0..17_usize, 1..4_usize).prop_map(|(from, to, blocks)| Mutilation::Move(
-            4096 * from,
-            4096 * to,
-            4096 * blocks
-        )),
-        bytes().prop_map(Mutilation::Extend),
-    ];
-    proptest::collection::vec((0..3_usize, one), 1..4)
-}
-
-fn mutilate(content: &mut Vec<u8>, mutilation: Mutilation) {
-    let clip = |from: usize, length: usize, end: usize| {
-        let from = from.min(end);
-        from..(from + length).min(end)
-    };
-    let end = content.len();
-    match mutilation {
-        Mutilation::Truncate(length) => content.truncate(length),
-        Mutilation::Fill(from, length, byte) => content[clip(from, length, end)].fill(byte),
-        Mutilation::Write(from, bytes) => {
-            let range = clip(from, bytes.len(), end);
-            let length = range.len();
-            content[range].copy_from_slice(&bytes[..length]);
-        }
-        Mutilation::Move(from, to, length) => {
-            let piece = content[clip(from, length, end)].to_vec();
-            let range = clip(to, piece.len(), end);
-            let length = range.len();
-            content[range].copy_from_slice(&piece[..length]);
-        }
-        Mutilation::Extend(bytes) => content.extend(bytes),
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Whatever was done to the files, opening does not panic, and what it replays was appended.
     #[test]
-    fn a_mutilated_journal_is_never_misread(mutilations in mutilations()) {
+    fn a_mutilated_journal_is_never_misread(mutilations in mutilations(3, 70_000, 4096)) {
         let disk = three_segments();
         let (_, expected) = reopen(&disk.copy());
         let names = disk.names();
         for (which, mutilation) in mutilations {
             let mut content = disk.content(&names[which]);
-            mutilate(&mut content, mutilation);
+            mutilation.apply(&mut content);
             disk.set_content(&names[which], content);
         }
         let mut replayed = Vec::new();

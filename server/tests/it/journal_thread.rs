@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use paxos::{Ballot, Command, DurableState, Persist, Record, ReplicaId, Slot};
 
 use crate::faulty_disk::{Fault, FaultyDisk};
+use crate::messages::says;
 
 /// The thread, and what the replica thread would have.
 struct Bench {
@@ -194,7 +195,8 @@ fn after_a_failed_write_nothing_more_is_reported() {
     bench.thread.join();
     let said = bench.said.lock();
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].starts_with("the journal failed"), "{said:?}");
+    let message = "the journal failed, so this replica stops: …";
+    assert!(says(&said[0], message), "{said:?}");
     while let Some(event) = bench.inbox.take() {
         // That the next segment became ready before the failure is told too.
         let is_old = match &event {

@@ -7,6 +7,8 @@ mod cluster_agents;
 #[cfg(test)]
 mod cluster_answers;
 #[cfg(test)]
+mod cluster_clients;
+#[cfg(test)]
 mod cluster_disk;
 #[cfg(test)]
 mod cluster_disks;
@@ -14,6 +16,8 @@ mod cluster_disks;
 mod cluster_faults;
 #[cfg(test)]
 mod cluster_full_disk;
+#[cfg(test)]
+mod cluster_history;
 #[cfg(test)]
 mod cluster_junk;
 #[cfg(test)]
@@ -25,9 +29,17 @@ mod cluster_load;
 #[cfg(test)]
 mod cluster_memory;
 #[cfg(test)]
+mod cluster_pauses;
+#[cfg(test)]
 mod cluster_peer_faults;
 #[cfg(test)]
+mod cluster_retries;
+#[cfg(test)]
+mod cluster_rot;
+#[cfg(test)]
 mod cluster_snapshots;
+#[cfg(test)]
+mod cluster_speed;
 #[cfg(test)]
 mod cluster_stop;
 #[cfg(test)]
@@ -39,6 +51,8 @@ mod datagrams;
 #[cfg(test)]
 mod example_client;
 #[cfg(test)]
+mod failing_disk;
+#[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
 mod full_disk;
@@ -46,6 +60,8 @@ mod full_disk;
 mod identity;
 #[cfg(test)]
 mod journal;
+#[cfg(test)]
+mod journal_bits;
 #[cfg(test)]
 mod journal_crashes;
 #[cfg(test)]
@@ -63,6 +79,10 @@ mod library_faults;
 #[cfg(test)]
 mod library_group;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
+mod mutilation;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod node_agents;
@@ -73,9 +93,13 @@ mod node_founding;
 #[cfg(test)]
 mod node_hashes;
 #[cfg(test)]
+mod node_keys;
+#[cfg(test)]
 mod node_sessions;
 #[cfg(test)]
 mod one_full_disk;
+#[cfg(test)]
+mod one_replica;
 #[cfg(test)]
 mod operations_page;
 #[cfg(test)]
@@ -97,6 +121,10 @@ mod raw_datagrams;
 #[cfg(test)]
 mod real_disk;
 #[cfg(test)]
+mod refused_directories;
+#[cfg(test)]
+mod rules_page;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod serving;
@@ -110,5 +138,17 @@ mod small_disk;
 mod snapshot_files;
 #[cfg(test)]
 mod snapshot_room;
+#[cfg(test)]
+mod strace;
+#[cfg(test)]
+mod strace_sweep;
+#[cfg(test)]
+mod tagged_writes;
+#[cfg(test)]
+mod testing_page;
+#[cfg(test)]
+mod thin_disk;
+#[cfg(test)]
+mod warnings;
 #[cfg(test)]
 mod workers;

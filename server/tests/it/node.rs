@@ -365,3 +365,49 @@ fn a_leader_whose_disk_is_far_behind_leaves_the_lead_to_another() {
     cluster.pump();
     assert_eq!(cluster.answered(), [3]);
 }
+
+/// Many GETs of a long value become answerable at one moment: what there is no room for waits, the connections take turns, and
+/// each gets its answers in order.
+#[test]
+fn values_without_room_wait_for_it() {
+    const VALUE_BYTES: u64 = 1_000;
+    let mut cluster = Cluster::new(1, true);
+    let session = cluster.open_session();
+    cluster.nodes[0].client(
+        connection(9),
+        append(session, 1, 1, 0, VALUE_BYTES as usize),
+    );
+    cluster.pump();
+    cluster.answers.clear();
+    cluster.nodes[0].note_answer_room(0);
+    for tag in 0..20 {
+        cluster.nodes[0].client(connection(tag % 2), get(tag));
+    }
+    cluster.pump();
+    assert_eq!(cluster.answered(), Vec::<u64>::new());
+    let mut next = [0, 1];
+    for _ in 0..4 {
+        cluster.nodes[0].note_answer_room(5 * VALUE_BYTES);
+        cluster.pump();
+        let answered = cluster.answered();
+        assert_eq!(answered.len(), 5, "{answered:?}");
+        let turn = (answered[0] % 2) as usize;
+        assert!(
+            answered.iter().all(|tag| (tag % 2) as usize == turn),
+            "{answered:?}"
+        );
+        assert_eq!(answered[0], next[turn]);
+        next[turn] = answered[4] + 2;
+        cluster.answers.clear();
+        cluster.nodes[0].note_answer_room(0);
+    }
+    assert_eq!(next, [20, 21], "both had their turn");
+    cluster.nodes[0].note_answer_room(1);
+    cluster.nodes[0].client(connection(3), get(99));
+    cluster.pump();
+    assert_eq!(
+        cluster.answered(),
+        [99],
+        "the longest value finds room, too"
+    );
+}

@@ -4,6 +4,7 @@ use common::{Change, Outcome, Refusal, Request, SessionId, Write};
 use kvpaxos_server::identity::ClusterSettings;
 
 use crate::node::{Cluster, append, connection};
+use crate::warnings;
 
 const MIB: u64 = 1 << 20;
 /// Less than the reserve, more than the rest.
@@ -105,9 +106,12 @@ fn r18_with_a_majority_nearly_full_nothing_is_added_and_delete_goes_on_until_the
 
 #[test]
 fn r18_a_replica_alone_in_being_full_stops_nobody_and_does_not_lead() {
+    warnings::listen();
     let (mut cluster, session) = cluster();
     let full = cluster.leader();
     cluster.nodes[full].note_room(MIB, true);
+    let message = "the disk is full: this replica's acceptor is silent until there is room";
+    assert!(warnings::has_heard(message));
     run(&mut cluster, 60);
     assert_ne!(cluster.leader(), full);
     let others = followers(&cluster);

@@ -1,4 +1,4 @@
-//! When sessions are forgotten: by the log's time, and at their limit (RULES R13, R24).
+//! When sessions are forgotten: by the log's time, and at their limit (RULES R13, R24; FAULTS 7).
 
 use common::{Limit, Outcome, Refusal, Request};
 use kvpaxos_server::identity::ClusterSettings;
@@ -54,6 +54,34 @@ fn r13_a_jump_of_the_ticks_moves_log_time_by_a_minute_at_most() {
         let write = append(session, sequence, sequence, 0, 1);
         let answer = cluster.ask(write);
         assert!(matches!(answer, Outcome::Appended { .. }), "{answer:?}");
+    }
+}
+
+/// A retry within the hour gets the first answer; one after it hears that the session is gone, and does not run (FAULTS 7).
+#[test]
+fn retry_an_hour_of_log_time_later() {
+    let mut cluster = Cluster::with_settings(1, true, settings(3_600));
+    let pass_minutes = |cluster: &mut Cluster, minutes| {
+        for _ in 0..minutes {
+            for _ in 0..TICKS_PER_MINUTE {
+                cluster.nodes[0].tick();
+            }
+            cluster.pump();
+        }
+    };
+    let session = cluster.open_session();
+    let write = || append(session, 1, 1, 0, 10);
+    let first = cluster.ask(write());
+    assert!(matches!(first, Outcome::Appended { length: 10, .. }));
+    pass_minutes(&mut cluster, 58);
+    assert_eq!(cluster.ask(write()), first);
+    pass_minutes(&mut cluster, 62);
+    let expired = Outcome::Refused(Refusal::SessionExpired);
+    assert_eq!(cluster.ask(write()), expired);
+    let key = b"k".to_vec();
+    match cluster.ask(Request::Get { tag: 2, key }) {
+        Outcome::Value { value, .. } => assert_eq!(value.len(), 10, "it ran again"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use client::{Client, ClientOptions};
-use tempfile::TempDir;
+use client::Client;
 
-use crate::cluster::server_command;
+use crate::cluster::{self, server_command};
+use crate::messages::says;
+use crate::one_replica::Replica;
 use crate::small_disk::SmallDisk;
 
 const VALUE_BYTES: usize = 100_000;
@@ -19,12 +18,14 @@ const DISK_BYTES: u64 = 100_000_000;
 #[test]
 fn a_full_disk_stops_writes_and_not_the_process() {
     let disk = SmallDisk::new(DISK_BYTES);
-    let mut replica = Replica::start(&disk);
+    let mut replica = Replica::start(&disk.path().join("data"));
     let mut written = Written::default();
     written.put_many(&mut replica.client(), 20);
     disk.fill(0);
     let refused = written.put_until_refused(&mut replica.client());
     println!("with no free byte {} PUTs: {refused}", written.count);
+    let message = "the disk takes only … MiB more; … MiB are kept in reserve";
+    replica.wait("it to say so", |replica| says(&replica.log(), message));
     assert!(replica.runs(), "{}", replica.log());
     disk.empty();
     let began = Instant::now();
@@ -45,7 +46,7 @@ fn a_full_disk_stops_writes_and_not_the_process() {
 #[test]
 fn what_was_answered_survives_kills_and_starts_on_a_full_disk() {
     let disk = SmallDisk::new(DISK_BYTES);
-    let mut replica = Replica::start(&disk);
+    let mut replica = Replica::start(&disk.path().join("data"));
     let mut written = Written::default();
     for round in 0..3 {
         written.put_many(&mut replica.client(), 50);
@@ -70,8 +71,10 @@ fn what_was_answered_survives_kills_and_starts_on_a_full_disk() {
 /// Three times what the disk holds is written over ten keys.
 #[test]
 fn a_store_works_on_a_disk_of_100_mb() {
+    // It writes as fast as it can, and snapshots must keep up.
+    let _turn = cluster::turn();
     let disk = SmallDisk::new(DISK_BYTES);
-    let replica = Replica::start(&disk);
+    let replica = Replica::start(&disk.path().join("data"));
     let mut client = replica.client();
     let mut written = Written::default();
     let mut free_bytes_min = u64::MAX;
@@ -111,124 +114,9 @@ fn a_disk_without_a_free_byte_ends_the_first_start_with_a_sentence() {
         "{said}"
     );
     disk.empty();
-    let mut replica = Replica::start(&disk);
+    let mut replica = Replica::start(&disk.path().join("data"));
     assert!(Written::default().put(&mut replica.client()));
     assert!(replica.runs());
-}
-
-/// A replica that is a cluster alone, with its data on a small disk and its log elsewhere.
-struct Replica {
-    directory: TempDir,
-    data: PathBuf,
-    child: Child,
-    starts: usize,
-}
-
-impl Replica {
-    /// Starts it, and waits until it listens.
-    fn start(disk: &SmallDisk) -> Self {
-        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let data = disk.path().join("data");
-        let child = Self::spawn(&directory, &data);
-        let replica = Self {
-            directory,
-            data,
-            child,
-            starts: 1,
-        };
-        replica.wait("clients to be served", |replica| {
-            replica.addresses().len() == replica.starts
-        });
-        replica
-    }
-
-    fn spawn(directory: &TempDir, data: &PathBuf) -> Child {
-        server_command()
-            .args(["--tcp", "127.0.0.1:0", "--log-file"])
-            .arg(directory.path().join("log"))
-            .arg("--data")
-            .arg(data)
-            .spawn()
-            .unwrap()
-    }
-
-    fn start_again(&mut self) {
-        self.child = Self::spawn(&self.directory, &self.data);
-        self.starts += 1;
-        self.wait("clients to be served again", |replica| {
-            replica.addresses().len() == replica.starts
-        });
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn terminate(&mut self) -> (ExitStatus, Duration) {
-        let began = Instant::now();
-        let id = self.child.id().to_string();
-        let sent = std::process::Command::new("kill").arg(&id).status();
-        assert!(sent.unwrap().success());
-        (self.child.wait().unwrap(), began.elapsed())
-    }
-
-    fn runs(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-    }
-
-    /// Where it listened in each of its lives.
-    fn addresses(&self) -> Vec<String> {
-        let log = self.log();
-        let complete = &log[..log.rfind('\n').map_or(0, |end| end + 1)];
-        complete
-            .lines()
-            .filter_map(|line| line.split_once("clients are served at "))
-            .map(|(_, address)| address.to_owned())
-            .collect()
-    }
-
-    /// A client that gives up soon.
-    fn client(&self) -> Client {
-        let address = self.addresses().pop().unwrap();
-        let mut options = ClientOptions::parse(&address).unwrap();
-        options.timeout = Duration::from_secs(2);
-        Client::new(options).unwrap()
-    }
-
-    fn wait(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !condition(self) {
-            assert!(
-                Instant::now() < deadline,
-                "waited for {what}\n{}",
-                self.log()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            println!("its log:\n{}", self.log());
-            let files = fs::read_dir(&self.data).unwrap().map(Result::unwrap);
-            for file in files {
-                println!(
-                    "{:?}: {} bytes",
-                    file.path(),
-                    file.metadata().unwrap().len()
-                );
-            }
-        }
-    }
 }
 
 /// What was written, over ten keys in turn.

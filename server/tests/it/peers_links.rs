@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use kvpaxos_server::config::Member;
 use kvpaxos_server::identity::ClusterSettings;
-use kvpaxos_server::peers::{LinkEvent, Links, LinksSettings, PeerGreeting, PeerMessage};
+use kvpaxos_server::peers::{
+    LinkEvent, Links, LinksSettings, PEER_VERSION, PeerGreeting, PeerMessage,
+};
 use mio::{Events, Poll};
 use paxos::{Incarnation, ReplicaId};
 
@@ -204,17 +206,7 @@ fn strangers_and_other_clusters_are_refused() {
     junk.write_all(&[0xff; 4096]).unwrap();
     let mut foreign = TcpStream::connect(addresses[0]).unwrap();
     let mut greeting = Vec::new();
-    PeerGreeting {
-        version: 1,
-        cluster: 0xc2,
-        replica: ReplicaId(1),
-        incarnation: Incarnation(1),
-        birth: 1,
-        settings: ClusterSettings::default(),
-        seen_incarnation: Incarnation::default(),
-        seen_serial: 0,
-    }
-    .append_to(&mut greeting);
+    greeting_of_one(0xc2, PEER_VERSION).append_to(&mut greeting);
     foreign.write_all(&greeting).unwrap();
     // One of another cluster hears whom it found there, and nothing more: it may be the one in the wrong place.
     let greeting_bytes = greeting.len();
@@ -246,6 +238,72 @@ fn strangers_and_other_clusters_are_refused() {
     });
     assert_eq!(zero.heard, []);
     assert_eq!(one.heard, []);
+}
+
+/// A machine that lost its power leaves a connection open here, on which nothing will ever come. Its successor is heard at
+/// once all the same (FAULTS 6).
+#[test]
+fn half_open_connection() {
+    let ([listener0, listener1], addresses) = listeners();
+    let mut zero = Side::start(0, listener0, &addresses, 10);
+    let mut gone = TcpStream::connect(addresses[0]).unwrap();
+    let mut greeting = Vec::new();
+    PeerGreeting {
+        incarnation: Incarnation(11),
+        ..greeting_of_one(0xc1, PEER_VERSION)
+    }
+    .append_to(&mut greeting);
+    gone.write_all(&greeting).unwrap();
+    pump(&mut [&mut zero], "the link to come up", |sides| {
+        sides[0].is_up(1)
+    });
+    for nonce in 0..100 {
+        zero.say(1, nonce);
+        zero.turn();
+    }
+    let mut one = Side::start(1, listener1, &addresses, 11);
+    let began = Instant::now();
+    exchange(&mut [&mut zero, &mut one], 100);
+    let took = began.elapsed();
+    println!("the successor was heard after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// Whoever speaks another version is refused as a stranger is (FAULTS 6).
+#[test]
+fn another_version_is_refused() {
+    let ([listener0, _one], addresses) = listeners();
+    let mut zero = Side::start(0, listener0, &addresses, 10);
+    for version in [0, PEER_VERSION + 1] {
+        let mut stranger = TcpStream::connect(addresses[0]).unwrap();
+        let mut greeting = Vec::new();
+        greeting_of_one(0xc1, version).append_to(&mut greeting);
+        stranger.write_all(&greeting).unwrap();
+        stranger.set_nonblocking(true).unwrap();
+        pump(
+            &mut [&mut zero],
+            "the end of a stranger",
+            |_| match stranger.read(&mut [0; 1_000]) {
+                Ok(bytes) => bytes == 0,
+                Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+            },
+        );
+        assert!(!zero.is_up(1), "version {version}");
+    }
+}
+
+/// What r1 says of itself, in a life before any that a test starts.
+fn greeting_of_one(cluster: u64, version: u16) -> PeerGreeting {
+    PeerGreeting {
+        version,
+        cluster,
+        replica: ReplicaId(1),
+        incarnation: Incarnation(1),
+        birth: 1,
+        settings: ClusterSettings::default(),
+        seen_incarnation: Incarnation::default(),
+        seen_serial: 0,
+    }
 }
 
 #[test]

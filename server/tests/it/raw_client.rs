@@ -1,12 +1,12 @@
 //! A client that speaks the protocol without the client library, so that it can also misspeak it.
 
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use common::{
-    Answer, FrameBuffer, Greeting, Hello, Outcome, PROTOCOL_VERSION, Request, ServerFrame,
-    WireLimits,
+    Answer, Change, FrameBuffer, Greeting, Hello, Outcome, PROTOCOL_VERSION, Request, ServerFrame,
+    SessionId, WireLimits, Write,
 };
 
 /// One connection.
@@ -22,7 +22,10 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 impl RawClient {
     /// Connects and says nothing.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
         stream.set_write_timeout(Some(WAIT_MAX)).unwrap();
@@ -38,6 +41,13 @@ impl RawClient {
         client.send(&hello());
         client.hear_greeting();
         client
+    }
+
+    /// The same with a server that may be gone: `None` then.
+    pub(crate) fn try_greeted(address: SocketAddr) -> Option<Self> {
+        let mut client = Self::over(TcpStream::connect(address).ok()?);
+        client.stream.write_all(&hello()).ok()?;
+        client.hear().map(|_| client)
     }
 
     /// Where it connects from.
@@ -91,6 +101,15 @@ impl RawClient {
         answer.outcome
     }
 
+    /// The same of a server that may go away: `None` then.
+    pub(crate) fn try_outcome(&mut self, request: &Request) -> Option<Outcome> {
+        self.stream.write_all(&frame(request)).ok()?;
+        match self.hear()? {
+            ServerFrame::Answer(answer) => Some(answer.outcome),
+            other => panic!("heard {other:?} instead of an answer"),
+        }
+    }
+
     /// Hears nothing but the end.
     pub(crate) fn assert_end(&mut self) {
         let heard = self.hear();
@@ -125,4 +144,26 @@ pub(crate) fn frame(request: &Request) -> Vec<u8> {
 pub(crate) fn get(tag: u64, key: &[u8]) -> Request {
     let key = key.to_vec();
     Request::Get { tag, key }
+}
+
+/// Opens a session that is to be opened at once.
+pub(crate) fn open_session(client: &mut RawClient, nonce: u64) -> SessionId {
+    match client.outcome(&Request::OpenSession { tag: 1, nonce }) {
+        Outcome::SessionOpened { session, .. } => session,
+        other => panic!("{other}"),
+    }
+}
+
+/// A write that follows no other, with its number for a tag.
+pub(crate) fn write(session: SessionId, sequence: u64, floor: u64, change: Change) -> Request {
+    Request::Write {
+        tag: sequence,
+        write: Write {
+            session,
+            sequence,
+            floor,
+            after: 0,
+            change,
+        },
+    }
 }

@@ -37,6 +37,10 @@ fn who_hears_too_few_says_so() {
     let report = wait_for(&first, |report| report.serving);
     assert_eq!(report.remark, "");
     others.into_iter().for_each(Server::stop);
+    wait_for(&first, |report| {
+        report.remark.starts_with("hears ")
+            && report.remark.ends_with(" of 3 members, and no leader yet")
+    });
     let said = "hears 1 of 3 members, itself included; 2 are needed";
     let report = wait_for(&first, |report| report.remark == said);
     assert!(!report.serving);

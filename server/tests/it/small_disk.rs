@@ -67,6 +67,20 @@ impl SmallDisk {
         fs::remove_file(self.ballast()).unwrap();
     }
 
+    /// From now on nothing can be written, or again everything.
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        let mode = if read_only {
+            "remount,ro"
+        } else {
+            "remount,rw"
+        };
+        let mounted = Command::new("mount")
+            .args(["-o", mode])
+            .arg(self.path())
+            .status();
+        assert!(mounted.unwrap().success(), "nobody writes there");
+    }
+
     fn ballast(&self) -> PathBuf {
         self.path().join("ballast")
     }

@@ -10,12 +10,15 @@ use kvpaxos_server::snapshot::{
     Incoming, Kept, Loaded, SnapshotError, Writer, load, newest, read_piece,
 };
 use paxos::{Incarnation, ReplicaId, Slot};
+use proptest::prelude::*;
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
+use crate::messages::says;
+use crate::mutilation::mutilations;
 
-/// FAULTS 3, `snapshot_size`: one small key, its session included.
+/// One small key, its session included (FAULTS 3).
 #[test]
-fn a_snapshot_of_one_small_key_has_at_most_500_bytes() {
+fn snapshot_size() {
     let mut store = Store::new();
     store.put(b"k", b"v");
     let disk = FaultyDisk::new();
@@ -23,6 +26,23 @@ fn a_snapshot_of_one_small_key_has_at_most_500_bytes() {
     let bytes = newest(&disk).unwrap().unwrap().bytes;
     println!("a snapshot of one small key has {bytes} bytes");
     assert!(bytes <= 500, "{bytes} bytes");
+}
+
+#[test]
+fn a_snapshot_whose_bytes_are_not_the_state_is_not_kept() {
+    let mut store = Store::new();
+    store.put(b"k", b"v");
+    let disk = FaultyDisk::new();
+    let (head, hash) = store.node.begin_snapshot().unwrap();
+    let mut writer = Writer::begin(Arc::new(disk.clone()), head, hash ^ 1).unwrap();
+    while let Some(piece) = store.node.snapshot_step() {
+        writer.add(&piece).unwrap();
+    }
+    let mut kept = Vec::new();
+    let error = writer.finish(&mut kept).unwrap_err().to_string();
+    let message = "the snapshot of slot … has the hash …, and the state had …: the state of this replica is broken";
+    assert!(says(&error, message), "{error}");
+    assert!(kept.is_empty() && snapshots(&disk).is_empty());
 }
 
 #[test]
@@ -233,6 +253,54 @@ fn a_snapshot_that_is_gone_is_not_sent() {
     let sent = newest(&disk).unwrap().unwrap();
     let behind = read_piece(&disk, sent.slot, sent.bytes, 10).unwrap();
     assert_eq!(behind, Some(Vec::new()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever was done to both files, loading does not panic, and what it gives is the state of that slot.
+    #[test]
+    fn a_mutilated_snapshot_is_never_misread(mutilations in mutilations(2, 1_600, 64)) {
+        let (disk, mut store) = two_snapshots();
+        store.put(b"key", b"three");
+        store.snapshot(&disk, &mut load(&disk, store.cluster()).unwrap().kept).unwrap();
+        let names = snapshots(&disk);
+        let states: Vec<_> = names.iter().map(|name| state_of_alone(&disk, name, &store)).collect();
+        for (which, mutilation) in mutilations {
+            let mut content = disk.content(&names[which]);
+            mutilation.apply(&mut content);
+            disk.set_content(&names[which], content);
+        }
+        let loaded = load(&disk, store.cluster()).unwrap();
+        prop_assert_eq!(loaded.kept.len() + loaded.damage.len(), 2);
+        if let Some(restored) = loaded.restored {
+            let node = store.restart(Recovery::from_snapshot(restored));
+            prop_assert!(states.contains(&(node.applied(), node.state_hash())));
+        }
+    }
+
+    /// A file of arbitrary bytes under the name of a snapshot is damaged, and named.
+    #[test]
+    fn arbitrary_bytes_are_no_snapshot(bytes in proptest::collection::vec(any::<u8>(), 0..3_000)) {
+        let (disk, store) = two_snapshots();
+        let name = snapshots(&disk)[1].clone();
+        disk.set_content(&name, bytes);
+        let loaded = load(&disk, store.cluster()).unwrap();
+        prop_assert_eq!(loaded.damage.len(), 1);
+        prop_assert!(loaded.damage[0].contains(&name));
+        prop_assert!(loaded.restored.is_some());
+    }
+}
+
+/// The slot and the hash of the state in one snapshot.
+fn state_of_alone(disk: &FaultyDisk, name: &str, store: &Store) -> (Slot, u128) {
+    let alone = disk.copy();
+    for other in snapshots(disk).into_iter().filter(|other| other != name) {
+        alone.drop_file(&other);
+    }
+    let restored = load(&alone, store.cluster()).unwrap().restored.unwrap();
+    let node = store.restart(Recovery::from_snapshot(restored));
+    (node.applied(), node.state_hash())
 }
 
 /// Receives what `source` has, in pieces that come late, twice, and out of order.

@@ -102,6 +102,7 @@ impl Pool {
             leader: Some(2),
             outcome,
         };
+        self.load.send_value(&answer);
         let mailbox = &self.workers.mailboxes()[usize::from(connection.worker)];
         mailbox.send(ToWorker::Answers(vec![(connection, answer)]));
     }

@@ -115,6 +115,8 @@ pub(super) struct Problem {
     pub(super) steps: Vec<Step>,
     /// Nothing but PUTs of distinct values, and GETs.
     pub(super) is_register: bool,
+    /// A value may be left although somebody who saw it is to come.
+    pub(super) is_plain: bool,
 }
 
 impl Problem {
@@ -130,6 +132,7 @@ impl Problem {
             makes: Vec::new(),
             steps: Vec::new(),
             is_register: is_register(&items),
+            is_plain: false,
             items,
         };
         problem.find_sights();
@@ -141,6 +144,14 @@ impl Problem {
         problem.steps = problem.items.iter().filter_map(|item| item.step).collect();
         problem.steps.sort_unstable();
         Ok(problem)
+    }
+
+    /// The same, for a search that is to try every order.
+    pub(super) fn without_what_values_tell(mut self) -> Self {
+        self.makes.fill(None);
+        self.is_plain = true;
+        self.is_register = false;
+        self
     }
 
     fn find_sights(&mut self) {

@@ -33,7 +33,9 @@ pub(super) struct Search {
     /// Which items are done, as a sum of a random number for each.
     done_sum: u128,
     seen: HashSet<u128>,
+    /// The order that left the fewest items of known outcome, and how many it left.
     longest: Vec<usize>,
+    fewest_left: usize,
 }
 
 /// A point at which there was a choice.
@@ -63,11 +65,35 @@ impl Search {
             done_sum: 0,
             seen: HashSet::new(),
             longest: Vec::new(),
+            fewest_left: usize::MAX,
             problem,
         }
     }
 
     pub(super) fn run(mut self, deadline: Option<Instant>) -> Verdict {
+        match self.search(deadline) {
+            Some(true) => Verdict::Right,
+            Some(false) => {
+                let explained = self.longest_places();
+                Verdict::Wrong(Reason::NoOrder { explained })
+            }
+            None => Verdict::Undecided,
+        }
+    }
+
+    /// The longest order that explains its operations, of those that were tried before the deadline.
+    pub(super) fn longest(mut self, deadline: Instant) -> Vec<usize> {
+        self.search(Some(deadline));
+        self.longest_places()
+    }
+
+    fn longest_places(&self) -> Vec<usize> {
+        let items = self.longest.iter();
+        items.map(|&item| self.item(item).place).collect()
+    }
+
+    /// Whether there is an order; none if that was not found out in time.
+    fn search(&mut self, deadline: Option<Instant>) -> Option<bool> {
         let mut steps: u64 = 0;
         self.enter(None, false, 0);
         while self.known_left > 0 {
@@ -76,19 +102,15 @@ impl Search {
                 && deadline.is_some_and(|deadline| Instant::now() > deadline);
             let is_long = deadline.is_none() && steps > STEPS_MAX;
             if is_late || is_long || self.seen.len() > SEEN_MAX {
-                return Verdict::Undecided;
+                return None;
             }
             match self.next_candidate() {
                 Some(item) => self.try_item(item),
-                None if self.nodes.is_empty() => {
-                    let places = self.longest.iter().map(|&item| self.item(item).place);
-                    let explained = places.collect();
-                    return Verdict::Wrong(Reason::NoOrder { explained });
-                }
+                None if self.nodes.is_empty() => return Some(false),
                 None => self.back(),
             }
         }
-        Verdict::Right
+        Some(true)
     }
 
     fn item(&self, item: usize) -> &Item {
@@ -133,7 +155,8 @@ impl Search {
         if self.after_unknown && matches!(action, Action::Put(_)) {
             return None;
         }
-        let is_left_for_good = after != self.state
+        let is_left_for_good = !problem.is_plain
+            && after != self.state
             && problem.sight_of.get(&self.state).is_some_and(|&sight| {
                 let sight = &problem.sights[sight];
                 sight.left > 0 && sight.authors.iter().all(|&author| self.done[author])
@@ -229,7 +252,8 @@ impl Search {
 
     /// Gives up the last node.
     fn back(&mut self) {
-        if self.trail.len() > self.longest.len() {
+        if self.known_left < self.fewest_left {
+            self.fewest_left = self.known_left;
             self.longest.clone_from(&self.trail);
         }
         let Some(node) = self.nodes.pop() else {

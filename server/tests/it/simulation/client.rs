@@ -485,7 +485,7 @@ impl SimClient {
 }
 
 /// The revision of the change that was made, or the one that was seen.
-fn revision_of(outcome: &Outcome) -> Option<u64> {
+pub(super) fn revision_of(outcome: &Outcome) -> Option<u64> {
     match outcome {
         Outcome::Put { revision }
         | Outcome::Appended { revision, .. }

@@ -10,6 +10,7 @@
 mod bugs;
 mod client;
 mod faults;
+mod lab;
 mod planted;
 mod process;
 mod random;
