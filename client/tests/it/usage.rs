@@ -67,7 +67,7 @@ fn a_value_that_cannot_be_read_is_refused_in_words() {
     for (arguments, part) in [
         (
             &["--timeout", "abc"][..],
-            "a time is a number with a unit: 500ms",
+            "a time is a number with a unit: 500ms, 10s, 2m, 1h",
         ),
         (
             &["--timeout", "-1s"],
@@ -91,7 +91,7 @@ fn a_value_that_cannot_be_read_is_refused_in_words() {
         ),
         (
             &["--endpoints", "h:99999"],
-            "a port is a number from 1 to 65535",
+            "is no endpoint: a port is a number from 1 to 65535",
         ),
         (
             &["--log-file", "/nonexistent/x"],
