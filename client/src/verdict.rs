@@ -163,4 +163,4 @@ fn as_json(report: &Report, exit: Exit) -> serde_json::Value {
 }
 
 /// How long a wrong part may be made shorter.
-const SHRINK_TIME: Duration = Duration::from_secs(20);
+const SHRINK_TIME: Duration = Duration::from_secs(10);

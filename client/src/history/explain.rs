@@ -28,7 +28,7 @@ impl Explanation {
         Self {
             key: key.to_vec(),
             of,
-            reason: reason(&operations, time),
+            reason: reason(&operations, time / 8),
             operations,
         }
     }

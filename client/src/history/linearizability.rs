@@ -55,6 +55,8 @@ pub enum Reason {
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
     items: Vec<Item>,
+    /// The longest value that was read; where there are only appends it shows the order of all before it.
+    longest_read: Vec<u8>,
 }
 
 impl Judge {
@@ -62,6 +64,12 @@ impl Judge {
     pub fn add(&mut self, operation: &Operation) {
         let place = self.items.len();
         self.items.push(Item::of(place, operation));
+        if let Kind::Get { value: Some(value) } = &operation.kind
+            && operation.returned.is_some()
+            && value.len() > self.longest_read.len()
+        {
+            self.longest_read.clone_from(value);
+        }
     }
 
     /// How many operations there are.
@@ -76,7 +84,7 @@ impl Judge {
     #[must_use]
     pub fn judge(self, time: Option<Duration>) -> Verdict {
         let deadline = time.map(|time| Instant::now() + time);
-        match Problem::new(self.items) {
+        match Problem::new(self.items, &self.longest_read) {
             Ok(problem) => Search::new(problem).run(deadline),
             Err(reason) => Verdict::Wrong(reason),
         }
@@ -99,7 +107,7 @@ pub(super) fn longest_order(operations: &[Operation], time: Duration) -> Vec<usi
     let items = items
         .map(|(place, operation)| Item::of(place, operation))
         .collect();
-    match Problem::new(items) {
+    match Problem::new(items, &[]) {
         Ok(problem) => {
             Search::new(problem.without_what_values_tell()).longest(Instant::now() + time)
         }

@@ -12,6 +12,7 @@ use paxos::Slot;
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
 use crate::snapshot_files::{Store, snapshots};
+use crate::warnings;
 
 const RESERVE: &str = "snapshot-0.reserve";
 const SECOND_RESERVE: &str = "snapshot-1.reserve";
@@ -67,6 +68,16 @@ fn a_snapshot_is_received_on_a_disk_without_a_free_byte() {
     );
     assert_eq!(snapshots(&disk).len(), 1);
     assert!(disk.names().contains(&RESERVE.to_owned()));
+}
+
+#[test]
+fn a_disk_without_room_for_snapshots_is_said() {
+    warnings::listen();
+    let disk = FaultyDisk::new();
+    disk.fill(0);
+    let _work = SnapshotWork::new(Arc::new(disk), Vec::new());
+    let message = "there may be no room for the next snapshot: …";
+    assert!(warnings::has_heard(message));
 }
 
 #[test]

@@ -1,12 +1,17 @@
-//! What one module of the server warns of, for tests without a process and a log file of its own.
+//! What two modules of the server warn of, for tests without a process and a log file of their own.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, Once};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// The only module that is listened to: a simulation warns of much.
-const TARGET: &str = "kvpaxos_server::node::disk_space";
+use crate::messages::says;
+
+/// The only modules that are listened to: a simulation warns of much.
+const TARGETS: [&str; 2] = [
+    "kvpaxos_server::node::disk_space",
+    "kvpaxos_server::snapshot_thread",
+];
 
 /// The different lines so far, those of tests that run at the same time among them.
 static LINES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -15,7 +20,7 @@ struct Listener;
 
 impl Log for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == TARGET
+        TARGETS.contains(&metadata.target())
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -36,7 +41,8 @@ pub(crate) fn listen() {
     });
 }
 
-/// Whether this was said since somebody listens.
-pub(crate) fn has_heard(line: &str) -> bool {
-    LINES.lock().unwrap().contains(line)
+/// Whether this message was heard since somebody listens.
+pub(crate) fn has_heard(message: &str) -> bool {
+    let lines = LINES.lock().unwrap();
+    lines.iter().any(|line| says(line, message))
 }

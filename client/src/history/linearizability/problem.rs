@@ -74,6 +74,16 @@ impl Item {
         }
     }
 
+    /// Its place among others of a key that only grows, as far as its answer tells: behind all that was shorter.
+    fn length_step(&self) -> Option<Step> {
+        match self.action {
+            _ if !self.is_known() => None,
+            Action::Append(_, length) => length.map(|length| (length, false)),
+            Action::Get(value) => Some((value.map_or(0, |value| value.length), true)),
+            Action::Put(_) | Action::Delete(_) => None,
+        }
+    }
+
     pub(super) fn is_known(&self) -> bool {
         self.returned.is_some()
     }
@@ -120,11 +130,11 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(mut items: Vec<Item>) -> Result<Self, Reason> {
+    pub(super) fn new(mut items: Vec<Item>, longest_read: &[u8]) -> Result<Self, Reason> {
         // A read that was not answered says nothing.
         items.retain(|item| item.is_known() || !matches!(item.action, Action::Get(_)));
         items.sort_by_key(|item| item.called);
-        take_lengths_for_steps(&mut items);
+        order_by_lengths(&mut items, longest_read);
         let mut problem = Self {
             before: Vec::new(),
             sights: Vec::new(),
@@ -256,22 +266,63 @@ impl AuthorIndex {
     }
 }
 
-/// Where there is nothing but appends, a value only grows, and its length says how far it is: as good as a revision.
-fn take_lengths_for_steps(items: &mut [Item]) {
+/// Where there is nothing but appends, a value only grows, and its length says how far it is: as good as a revision, and
+/// also known of what was not answered, if it was read.
+fn order_by_lengths(items: &mut [Item], longest_read: &[u8]) {
     let only_grows = items.iter().all(|item| match item.action {
         Action::Append(more, _) => more.length > 0,
         Action::Get(value) => value.is_none_or(|value| value.length > 0),
         Action::Put(_) | Action::Delete(_) => false,
     });
-    if !only_grows || items.iter().any(|item| item.step.is_some()) {
+    if !only_grows || !lengths_agree(items) {
         return;
     }
-    for item in items.iter_mut().filter(|item| item.is_known()) {
-        item.step = match item.action {
-            Action::Append(_, length) => length.map(|length| (length, false)),
-            Action::Get(value) => Some((value.map_or(0, |value| value.length), true)),
-            Action::Put(_) | Action::Delete(_) => None,
+    for item in items.iter_mut() {
+        item.step = item.length_step();
+    }
+    order_the_unanswered(items, longest_read);
+}
+
+/// Whether lengths say of the order all that revisions do.
+fn lengths_agree(items: &[Item]) -> bool {
+    let with_revision = items.iter().filter(|item| item.step.is_some());
+    let mut both: Vec<(Option<Step>, Option<Step>)> = with_revision
+        .map(|item| (item.step, item.length_step()))
+        .collect();
+    both.sort_unstable();
+    let agree = |one: &[(Option<Step>, Option<Step>)]| {
+        (one[0].0 == one[1].0) == (one[0].1 == one[1].1) && one[0].1 <= one[1].1
+    };
+    both.iter().all(|(_, length)| length.is_some()) && both.windows(2).all(agree)
+}
+
+/// Takes the longest value apart, from its start, as long as only one append can have made the next piece.
+fn order_the_unanswered(items: &mut [Item], longest_read: &[u8]) {
+    let mut pieces: BTreeMap<u64, HashMap<Content, Vec<usize>>> = BTreeMap::new();
+    for (number, item) in items.iter().enumerate() {
+        if let Action::Append(more, _) = item.action {
+            let of_length = pieces.entry(more.length).or_default();
+            of_length.entry(more).or_default().push(number);
+        }
+    }
+    let (mut rest, mut length) = (longest_read, 0);
+    loop {
+        let next = pieces.iter().flat_map(|(&bytes, of_length)| {
+            let piece = usize::try_from(bytes)
+                .ok()
+                .and_then(|bytes| rest.get(..bytes));
+            let made = piece.and_then(|piece| of_length.get(&Content::of(piece)));
+            made.into_iter().flatten().copied()
+        });
+        let next: Vec<usize> = next.take(2).collect();
+        let [append] = next[..] else { return };
+        let Action::Append(more, _) = items[append].action else {
+            return;
         };
+        length += more.length;
+        rest = &longest_read[usize::try_from(length).unwrap_or(usize::MAX)..];
+        // A value that has it twice is wrong; the first place is as good as the second.
+        items[append].step.get_or_insert((length, false));
     }
 }
 

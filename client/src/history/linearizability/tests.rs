@@ -164,3 +164,31 @@ fn what_saw_a_revision_stands_behind_the_change_that_made_it() {
     assert_eq!(check_key(&history(6)), Ok(()));
     assert!(check_key(&history(7)).is_err(), "it was there by then");
 }
+
+#[test]
+fn a_read_tells_in_which_order_unanswered_appends_took_effect() {
+    // So many orders of the unanswered ones that they cannot all be tried.
+    let tag = |client: u64| format!("c{client};");
+    let unanswered = (0..60).map(|client| {
+        let value = tag(client).into_bytes();
+        let length = None;
+        operation(client, 1 + client, 0, Kind::Append { value, length })
+    });
+    let order = (0..60).map(|place| tag(place * 7 % 60));
+    let value: String = order.collect();
+    let mut history: Vec<Operation> = unanswered.collect();
+    history.push(operation(
+        70,
+        100,
+        200,
+        append("end;", value.len() as u64 + 4),
+    ));
+    history.push(operation(71, 300, 400, get(&(value.clone() + "end;"))));
+    assert_eq!(check_key(&history), Ok(()));
+    history.push(operation(72, 500, 600, get(&value)));
+    assert!(
+        check_key(&history)
+            .unwrap_err()
+            .starts_with("not linearizable")
+    );
+}
