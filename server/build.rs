@@ -1,8 +1,8 @@
-//! Puts the commit into the binary, for `--version`.
+//! Puts the commit into the binary, for `--version`; the client's build uses this file, too.
 
 use std::process::Command;
 
-fn main() {
+pub(crate) fn main() {
     // Where an image is built there is no repository, and whoever builds it says what the commit is.
     let commit = std::env::var("KVPAXOS_COMMIT")
         .ok()

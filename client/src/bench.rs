@@ -6,10 +6,12 @@
 mod load;
 mod measure;
 mod record;
+mod watch;
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use common::quote::Elided;
 use kvpaxos_client::{
     Check, CheckPlan, CheckReport, ClientOptions, Completion, Fleet, Operation, Reply,
 };
@@ -19,6 +21,7 @@ use crate::exit::{Exit, Failure};
 use load::Load;
 use measure::Measure;
 use record::Record;
+use watch::Watch;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -32,9 +35,6 @@ pub(crate) fn run(
     arguments: &BenchArguments,
     json: bool,
 ) -> Result<Exit, Failure> {
-    if !(arguments.seconds > 0.0 && arguments.seconds <= 1e6) {
-        return Err(Failure::Usage("--seconds must be above zero".to_owned()));
-    }
     if arguments.check && arguments.op == BenchOperation::Get {
         let reason = "--check needs something to read: --op append or --op mixed";
         return Err(Failure::Usage(reason.to_owned()));
@@ -44,6 +44,7 @@ pub(crate) fn run(
     let mut bench = Bench {
         fleet: Fleet::new(options, plan.clients)?,
         load: Load::new(arguments),
+        watch: Watch::start()?,
         check: arguments.check.then(|| Check::new(plan)),
         record: arguments
             .history
@@ -55,11 +56,13 @@ pub(crate) fn run(
     };
     bench.fill_in()?;
     let measure = bench.measure(Duration::from_secs_f64(arguments.seconds))?;
+    let left = bench.keys_left();
     let check = bench.read_back()?;
     if let Some(record) = bench.record.take() {
         record.finish()?;
     }
     report(arguments, &measure, check.as_ref(), json)?;
+    eprintln!("left in the store: {left}");
     Ok(match check {
         Some(check) if !check.is_right() => Exit::Wrong,
         _ if measure.ops() == 0 => Exit::NoAnswer,
@@ -87,6 +90,7 @@ fn plan(arguments: &BenchArguments, uses_datagrams: bool) -> CheckPlan {
 struct Bench {
     fleet: Fleet,
     load: Load,
+    watch: Watch,
     check: Option<Check>,
     record: Option<Record>,
     pipeline: usize,
@@ -130,6 +134,9 @@ impl Bench {
             }
             self.fleet.turn(PROGRESS_EVERY, &mut self.done)?;
             outstanding -= self.done.len();
+            for (_, completion) in &self.done {
+                self.watch.note(completion)?;
+            }
             let now = Instant::now();
             for (client, completion) in self.done.drain(..) {
                 finished(&completion);
@@ -142,8 +149,9 @@ impl Bench {
 
     /// The measured part, and after it the wait for what is outstanding.
     fn measure(&mut self, duration: Duration) -> Result<Measure, Failure> {
+        self.watch.begin_measuring();
         let start = Instant::now();
-        let end = start + duration;
+        let mut end = start + duration;
         let mut measure = Measure::new(start);
         for client in 0..self.clients() {
             for _ in 0..self.pipeline {
@@ -153,6 +161,10 @@ impl Bench {
         let mut next_progress = start + PROGRESS_EVERY;
         loop {
             let now = Instant::now();
+            if self.watch.is_stopped() {
+                eprintln!("stopping once all is answered; Ctrl-C again ends at once");
+                end = now;
+            }
             if now >= end {
                 break;
             }
@@ -164,6 +176,9 @@ impl Bench {
             self.fleet.turn(wait, &mut self.done)?;
             self.handle_done(end, &mut measure)?;
         }
+        if end >= next_progress {
+            measure.show_progress();
+        }
         measure.end(end);
         self.drain(end, &mut measure)?;
         Ok(measure)
@@ -173,6 +188,7 @@ impl Bench {
         let now = Instant::now();
         let mut done = std::mem::take(&mut self.done);
         for (client, completion) in done.drain(..) {
+            self.watch.note(&completion)?;
             measure.note(&completion, now, end);
             if let Some(check) = &mut self.check {
                 check.note(client, &completion, now);
@@ -207,6 +223,20 @@ impl Bench {
             self.handle_done(end, measure)?;
         }
         Ok(())
+    }
+
+    /// Which keys stay behind.
+    fn keys_left(&self) -> String {
+        let Some(check) = &self.check else {
+            return self.load.keys_left();
+        };
+        let keys = check.keys();
+        let first = keys.first().map(|(_, key)| key.as_slice());
+        format!(
+            "{} keys, {} and such",
+            keys.len(),
+            Elided(first.unwrap_or_default())
+        )
     }
 
     /// Reads back what was appended and compares. For a history without a check, reads every key: it could not show

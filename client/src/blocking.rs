@@ -1,5 +1,7 @@
 //! A client for programs that do one thing after the other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::StatusReport;
@@ -29,6 +31,7 @@ const WAIT_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub struct Client {
     fleet: Fleet,
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
 /// A value that was read.
@@ -65,7 +68,10 @@ impl Client {
     /// The options cannot be used, or the machine gives no poll.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
         let fleet = Fleet::new(options, 1)?;
-        Ok(Self { fleet })
+        Ok(Self {
+            fleet,
+            interrupt: None,
+        })
     }
 
     /// A client that is connected to a replica.
@@ -142,6 +148,12 @@ impl Client {
         self.fleet.options()
     }
 
+    /// From here on a call that waits is given up with [`ClientError::Interrupted`] soon after this is set, at once where a
+    /// signal set it. What was set before a call does not matter to it.
+    pub fn interrupt_with(&mut self, flag: Arc<AtomicBool>) {
+        self.interrupt = Some(flag);
+    }
+
     /// The replica that is connected, if one is.
     #[must_use]
     pub fn replica(&self) -> Option<u8> {
@@ -154,6 +166,10 @@ impl Client {
     /// It was not done, or that is not known.
     pub fn run(&mut self, operation: Operation) -> Result<Reply, ClientError> {
         let mut done = Vec::new();
+        let interrupt = self.interrupt.clone();
+        if let Some(flag) = &interrupt {
+            flag.store(false, Ordering::Relaxed);
+        }
         // What was closed while nobody looked is noticed first: a write that went into a dead connection would count
         // as "may have run".
         self.fleet.turn(Duration::ZERO, &mut done)?;
@@ -162,6 +178,12 @@ impl Client {
             if let Some((_, found)) = done.pop() {
                 assert_eq!(found.ticket, ticket, "one operation at a time");
                 return found.result;
+            }
+            if interrupt
+                .as_ref()
+                .is_some_and(|flag| flag.load(Ordering::Relaxed))
+            {
+                self.fleet.interrupt(0);
             }
             self.fleet.turn(WAIT_MAX, &mut done)?;
         }

@@ -1,13 +1,16 @@
 //! Carries out typed operations and prints their answers, one line each.
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use common::quote::Elided;
 use kvpaxos_client::{Client, ClientError, ClientOptions, Operation, Reply};
+use signal_hook::consts::SIGINT;
 
 use crate::exit::{Exit, ExitTally, Failure};
-use crate::render;
+use crate::{render, status};
 
 /// A client with somebody who reads its answers.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct Console {
     timing: bool,
     /// Whether answers are explained to somebody at a terminal.
     explains: bool,
+    /// Set by Ctrl-C, once that is listened for.
+    interrupt: Arc<AtomicBool>,
     /// Who answered last, as far as known.
     replica: Option<u8>,
     tally: ExitTally,
@@ -29,6 +34,19 @@ pub(crate) struct Console {
 /// want to hear it.
 pub(crate) fn complain(error: &dyn std::error::Error) {
     let _ = writeln!(io::stderr(), "kvpaxos-client: {error}");
+}
+
+/// What whoever typed an operation should know when it failed; nothing for a read, which changes nothing.
+fn what_to_do(operation: &Operation, error: &ClientError) -> Option<String> {
+    let key = operation.key().filter(|_| operation.is_write())?;
+    Some(if error.outcome_unknown() {
+        format!(
+            "it may have run, or may yet, once; your next write settles that, and GET {} then tells",
+            Elided(key)
+        )
+    } else {
+        "it did not run".to_owned()
+    })
 }
 
 impl Console {
@@ -41,6 +59,7 @@ impl Console {
             errors_apart: false,
             timing: false,
             explains: false,
+            interrupt: Arc::default(),
             replica: None,
             tally: ExitTally::default(),
         }
@@ -69,6 +88,23 @@ impl Console {
         self.client.options()
     }
 
+    /// From here on Ctrl-C ends the waiting for an answer, and not the program.
+    ///
+    /// # Errors
+    /// The system lets nobody listen for it.
+    pub(crate) fn stop_waiting_on_interrupt(&mut self) -> io::Result<()> {
+        let interrupt = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGINT, Arc::clone(&interrupt))?;
+        self.client.interrupt_with(Arc::clone(&interrupt));
+        self.interrupt = interrupt;
+        Ok(())
+    }
+
+    /// Whether Ctrl-C was pressed since the last operation began.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+
     /// The exit code of all that was done.
     pub(crate) fn exit(&self) -> Exit {
         self.tally.exit()
@@ -79,8 +115,26 @@ impl Console {
     pub(crate) fn perform(&mut self, operation: Operation) -> Result<Exit, Failure> {
         let (operation, asked) = self.ask(operation);
         let exit = self.show(&operation, &asked)?;
+        if exit == Exit::NoQuorum {
+            self.explain_no_quorum()?;
+        }
         self.explain(&operation, &asked.result)?;
         Ok(exit)
+    }
+
+    /// Waiting may help, or may not: the replicas know.
+    fn explain_no_quorum(&self) -> Result<(), Failure> {
+        if self.errors_apart {
+            for line in status::why_no_quorum(self.client.options()) {
+                // Whoever closed standard error does not want to hear it.
+                let _ = writeln!(io::stderr(), "kvpaxos-client: {line}");
+            }
+        } else if self.explains {
+            for line in status::why_no_quorum(self.client.options()) {
+                self.remark(&format!("-- {line}"))?;
+            }
+        }
+        Ok(())
     }
 
     fn explain(
@@ -93,7 +147,10 @@ impl Console {
         if !self.explains {
             return Ok(());
         }
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = Vec::new();
+        if let Err(error) = result {
+            notes.extend(what_to_do(operation, error));
+        }
         if let (Some(before), Some(after)) = (before, self.replica)
             && before != after
         {
@@ -103,15 +160,6 @@ impl Console {
                 ""
             };
             notes.push(format!("connected to r{after} instead of r{before}{ran}"));
-        }
-        if let Err(error) = result {
-            notes.push(match operation.key() {
-                Some(key) if error.outcome_unknown() => format!(
-                    "it may have run, or may yet, once; after the next write GET {} tells",
-                    Elided(key)
-                ),
-                _ => "it did not run".to_owned(),
-            });
         }
         notes
             .iter()
@@ -172,7 +220,7 @@ impl Console {
 
     /// Every replica, for `.status`.
     pub(crate) fn show_status(&self) -> Result<(), Failure> {
-        crate::status::run(self.client.options(), self.json).map(|_| ())
+        status::run(self.client.options(), self.json).map(|_| ())
     }
 
     fn took(&self, asked: &Asked) -> String {

@@ -18,6 +18,7 @@ mod datagram_network_tests;
 #[cfg(test)]
 mod datagram_tests;
 mod datagrams;
+mod giving_up;
 mod lane;
 #[cfg(test)]
 mod moving_tests;
@@ -38,7 +39,7 @@ use std::time::{Duration, Instant};
 use common::codec::{append_get, append_write, check_key, check_value};
 use common::quote::Elided;
 use common::{DecodeError, Limit, Refusal, Request, RequestError, WireLimits};
-use log::{debug, warn};
+use log::debug;
 
 use crate::directory::Directory;
 use crate::error::ClientError;
@@ -329,30 +330,6 @@ impl Courier {
         self.wake_by(now + self.attempt_timeout());
         if let Some(resend) = resend {
             self.wake_by(resend);
-        }
-    }
-
-    /// Gives up what is past its deadline. Its number is finished: it will not run after the next write.
-    fn give_up_overdue(&mut self, now: Instant) {
-        for tag in self.queue.tags_where(|pending| pending.deadline <= now) {
-            let pending = self.queue.get_mut(tag).expect("it was just found");
-            let error = pending.give_up_error(now);
-            warn!("gave up tag={tag} {}: {error}", pending.operation);
-            self.complete(tag, Err(error));
-        }
-        self.forget_needless_opening();
-    }
-
-    /// A session that no write waits for need not be opened.
-    fn forget_needless_opening(&mut self) {
-        let wanted = |pending: &Pending| pending.operation.is_write() && pending.name.is_none();
-        if self.queue.iter().any(|(_, pending)| wanted(pending)) {
-            return;
-        }
-        if let Session::Opening(opening) = &self.session {
-            let copies = opening.copies;
-            self.session = Session::None;
-            self.release_copies(copies);
         }
     }
 

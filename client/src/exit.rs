@@ -18,9 +18,9 @@ pub(crate) enum Exit {
     Usage = 2,
     /// Refused, and no copy of the request was ever proposed.
     Refused = 3,
-    /// No answer in time; the outcome of a write is unknown.
+    /// No answer in time; the outcome of a write is unknown, unless it was not sent.
     NoAnswer = 4,
-    /// No quorum; the outcome of a write is unknown.
+    /// No quorum; the outcome of a write is unknown, unless it was not sent.
     NoQuorum = 5,
     /// An answer was wrong: the demo's or the load generator's check failed, or a history is not linearizable. Never to
     /// be seen.
@@ -40,7 +40,9 @@ impl From<&ClientError> for Exit {
         match error {
             ClientError::NoQuorum { .. } => Self::NoQuorum,
             ClientError::Endpoints(_) => Self::Usage,
-            ClientError::NoAnswer { .. } | ClientError::Machine(_) => Self::NoAnswer,
+            ClientError::NoAnswer { .. }
+            | ClientError::Interrupted { .. }
+            | ClientError::Machine(_) => Self::NoAnswer,
             other if other.outcome_unknown() => Self::NoAnswer,
             _ => Self::Refused,
         }
@@ -80,6 +82,17 @@ pub(crate) enum Failure {
     /// The client could not be made, or an operation could not be carried out.
     #[error("{0}")]
     Client(#[from] ClientError),
+    /// The load generator met what no retry mends.
+    #[error("bench ends early: {error}")]
+    Load {
+        /// What.
+        error: String,
+        /// The exit code.
+        exit: Exit,
+    },
+    /// Ctrl-C came before anything was measured.
+    #[error("stopped before anything was measured")]
+    Stopped,
     /// The log cannot be opened.
     #[error("cannot write the log {file}: {error}")]
     Log {
@@ -119,10 +132,20 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The load generator ends with this.
+    pub(crate) fn load(error: &ClientError) -> Self {
+        Self::Load {
+            error: error.to_string(),
+            exit: error.into(),
+        }
+    }
+
     /// Its exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Client(error) => error.into(),
+            Self::Load { exit, .. } => *exit,
+            Self::Stopped => Exit::NoAnswer,
             Self::Wrong(_) => Exit::Wrong,
             Self::Usage(_)
             | Self::Log { .. }

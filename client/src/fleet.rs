@@ -95,6 +95,13 @@ impl Fleet {
         &self.options
     }
 
+    /// Gives up whatever a client has not finished, with [`ClientError::Interrupted`] as the result. It is among what the
+    /// next turn finishes.
+    pub fn interrupt(&mut self, client: usize) {
+        self.touched[client] = true;
+        self.couriers[client].interrupt();
+    }
+
     /// How many operations of a client are not finished.
     #[must_use]
     pub fn unfinished(&self, client: usize) -> usize {
@@ -202,13 +209,18 @@ impl Fleet {
         (place / endpoints, place % endpoints)
     }
 
+    /// Begins to connect. The name is looked up anew, which may take as long as a name server takes.
     fn connect(&mut self, place: usize, now: Instant) {
         let (client, lane) = self.place(place);
         let endpoint = &self.options.endpoints[lane];
+        let addresses = match endpoint.resolve() {
+            Ok(addresses) => addresses,
+            Err(error) => return self.couriers[client].unresolved(lane, &error, now),
+        };
         let (registry, token) = (self.poll.registry(), Token(place));
         let link = match endpoint.transport() {
-            Transport::Tcp => Socket::connect(endpoint, registry, token).map(Link::Stream),
-            Transport::Udp => DatagramSocket::open(endpoint, registry, token).map(Link::Datagrams),
+            Transport::Tcp => Socket::connect(addresses, registry, token).map(Link::Stream),
+            Transport::Udp => DatagramSocket::open(addresses, registry, token).map(Link::Datagrams),
         };
         match link {
             Ok(link) => self.sockets[place] = Some(link),
@@ -227,13 +239,17 @@ impl Fleet {
             Some(Link::Stream(socket)) => socket.writable(self.poll.registry(), Token(place)),
             Some(Link::Datagrams(socket)) => {
                 socket.writable();
-                Ok(())
+                Ok(false)
             }
         };
         self.touched[client] = true;
-        if let Err(error) = result {
-            self.sockets[place] = None;
-            self.couriers[client].closed(lane, &format!("cannot connect: {error}"), now);
+        match result {
+            Ok(true) => self.couriers[client].connected(lane),
+            Ok(false) => {}
+            Err(error) => {
+                self.sockets[place] = None;
+                self.couriers[client].closed(lane, &format!("cannot connect: {error}"), now);
+            }
         }
     }
 

@@ -50,7 +50,11 @@ pub(crate) fn parse(line: &[u8]) -> Result<Line, String> {
 }
 
 fn no_command(name: &[u8]) -> String {
-    format!("{} is no command; HELP shows them", Elided(name))
+    let shown = Elided(name);
+    match manual::entry(&[b".", name].concat()) {
+        Some(entry) => format!("{shown} is no command, but {} is", entry.name),
+        None => format!("{shown} is no command; HELP shows them"),
+    }
 }
 
 fn help(words: &[Vec<u8>]) -> Result<Line, String> {
@@ -77,8 +81,8 @@ fn timing(words: &[Vec<u8>]) -> Result<Line, String> {
 fn key_and_value(name: &str, words: Vec<Vec<u8>>) -> Result<(Vec<u8>, Vec<u8>), String> {
     let [key, value] = <[Vec<u8>; 2]>::try_from(words).map_err(|words| {
         format!(
-            "{name} takes a key and a value, and {} words follow it; words with spaces need quotes: {name} key \"a b\"",
-            words.len()
+            "{name} takes a key and a value, and {} it; words with spaces need quotes: {name} key \"a b\"",
+            words_follow(words.len())
         )
     })?;
     Ok((key, value))
@@ -87,11 +91,19 @@ fn key_and_value(name: &str, words: Vec<Vec<u8>>) -> Result<(Vec<u8>, Vec<u8>), 
 fn key(name: &str, words: Vec<Vec<u8>>) -> Result<Vec<u8>, String> {
     let [key] = <[Vec<u8>; 1]>::try_from(words).map_err(|words| {
         format!(
-            "{name} takes a key, and {} words follow it; a key with spaces needs quotes: {name} \"a b\"",
-            words.len()
+            "{name} takes a key, and {} it; a key with spaces needs quotes: {name} \"a b\"",
+            words_follow(words.len())
         )
     })?;
     Ok(key)
+}
+
+fn words_follow(count: usize) -> String {
+    match count {
+        0 => "no word follows".to_owned(),
+        1 => "1 word follows".to_owned(),
+        _ => format!("{count} words follow"),
+    }
 }
 
 fn nothing_more(name: &str, words: &[Vec<u8>], line: Line) -> Result<Line, String> {
@@ -116,6 +128,7 @@ mod tests {
         };
         assert_eq!(parse(b"PUT a one"), put(b"a", b"one"));
         assert_eq!(parse(b"  put \"a b\" \"\"\r\n"), put(b"a b", b""));
+        assert_eq!(parse(b"PUT '' 'a b'"), put(b"", b"a b"));
         assert_eq!(parse(b"Exit"), Ok(Line::Exit));
         assert_eq!(parse(b" \n"), Ok(Line::Empty));
         assert_eq!(parse(b".Timing OFF"), Ok(Line::Timing(Some(false))));
@@ -125,9 +138,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let wrong = |line: &[u8]| parse(line).unwrap_err();
-        assert!(wrong(b"PUT a").starts_with("PUT takes a key and a value, and 1 words follow"));
+        assert!(wrong(b"PUT a").starts_with("PUT takes a key and a value, and 1 word follows it"));
         assert!(wrong(b"PUT a b c").contains("need quotes"));
-        assert!(wrong(b"GET").starts_with("GET takes a key"));
+        assert!(wrong(b"GET").starts_with("GET takes a key, and no word follows it"));
+        assert!(wrong(b"GET a b").starts_with("GET takes a key, and 2 words follow it"));
+        assert_eq!(wrong(b"Status"), "Status is no command, but .status is");
         assert!(wrong(b"FETCH a").starts_with("FETCH is no command"));
         assert!(wrong(b"GET \"a").contains("closing quote"));
         assert!(wrong(b"EXIT now").starts_with("EXIT takes no words"));

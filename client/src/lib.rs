@@ -41,11 +41,13 @@ mod numbering;
 mod operation;
 mod options;
 mod throttle;
+mod trouble;
 
 pub use blocking::{Appended, Client, Deleted, Versioned};
 pub use check::{Check, CheckPlan, CheckReport};
 pub use courier::{Completion, Ticket};
-pub use error::ClientError;
+pub use error::{ClientError, Fate};
 pub use fleet::Fleet;
 pub use operation::{Operation, Reply};
 pub use options::{ClientOptions, ENDPOINTS_MAX, Endpoint, Transport};
+pub use trouble::{Trouble, Troubles};

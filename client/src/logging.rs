@@ -6,14 +6,14 @@ use std::io::{self, LineWriter, Write};
 use log::LevelFilter;
 use simplelog::{ConfigBuilder, WriteLogger, format_description};
 
-use crate::args::Arguments;
+use crate::args::CommonArguments;
 use crate::exit::Failure;
 
 /// Starts the log if a file or a level was asked for.
 ///
 /// # Errors
 /// The file cannot be opened.
-pub(crate) fn start(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn start(arguments: &CommonArguments) -> Result<(), Failure> {
     let target: Box<dyn Write + Send> = match &arguments.log_file {
         Some(file) => {
             let opened = OpenOptions::new().create(true).append(true).open(file);

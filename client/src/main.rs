@@ -17,16 +17,15 @@ mod verdict;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use kvpaxos_client::{Client, ClientOptions, Operation};
 
-use args::{Arguments, Command};
+use args::{Arguments, Command, NAME};
 use console::Console;
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_process();
     let exit = match run(arguments) {
         Ok(exit) => exit,
         // Who reads our output has gone: there is nobody to tell, and it is no mistake.
@@ -40,9 +39,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let options = arguments.client_options()?;
-    logging::start(&arguments)?;
-    let json = arguments.json;
+    let options = arguments.common.client_options()?;
+    logging::start(&arguments.common)?;
+    let json = arguments.common.json;
     match arguments.command {
         Command::Status => status::run(&options, json),
         Command::Bench(bench) => bench::run(options, &bench, json),
@@ -99,9 +98,22 @@ fn single(
 /// Prints what makes a shell complete this program's words.
 fn print_completions(shell: Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    let mut command = Arguments::command();
-    let name = command.get_name().to_owned();
-    clap_complete::generate(shell, &mut command, name, &mut script);
+    if shell == Shell::Bash {
+        // clap_complete spells a hyphen of the name in two ways in its script for bash, which then finds no command of the
+        // program. So it is told a name without one, and the name under which the script registers itself is put right.
+        const STAND_IN: &str = "kvpaxos_client";
+        let mut command = args::command(STAND_IN);
+        clap_complete::generate(shell, &mut command, STAND_IN, &mut script);
+        let text = String::from_utf8(script).expect("what clap knows is text");
+        script = text
+            .replace(
+                &format!(" -o default {STAND_IN}\n"),
+                &format!(" -o default {NAME}\n"),
+            )
+            .into_bytes();
+    } else {
+        clap_complete::generate(shell, &mut args::command(NAME), NAME, &mut script);
+    }
     io::stdout().write_all(&script)?;
     Ok(Exit::Done)
 }

@@ -23,7 +23,13 @@ pub(crate) const COMMANDS: [Entry; 8] = [
         name: "PUT",
         words: "key value",
         summary: "replace the value of a key",
-        more: &["The key need not be there. The answer is the revision of this change."],
+        more: &[
+            "The key need not be there. The answer is the revision of this change: the",
+            "cluster counts all changes, and the opening of each client's session as one,",
+            "so that revisions skip where somebody else wrote, or came.",
+            "A write without an answer may still run, until a later one of this prompt is",
+            "answered. From then on GET tells for certain whether it ran.",
+        ],
         example: &[
             ("PUT colour blue", "OK revision=12"),
             (r#"PUT greeting "hello, world""#, "OK revision=13"),
@@ -56,7 +62,7 @@ pub(crate) const COMMANDS: [Entry; 8] = [
         summary: "show every replica",
         more: &[
             "Each is asked by itself, and answers at once or not at all.",
-            "Where \"serving\" says no, a line below tells why.",
+            STATUS_LEGEND,
         ],
         example: &[(
             ".status",
@@ -65,7 +71,7 @@ pub(crate) const COMMANDS: [Entry; 8] = [
     },
     Entry {
         name: ".timing",
-        words: "on|off",
+        words: "[on|off]",
         summary: "show how long each answer took, or stop showing it",
         more: &["Without a word it changes from one to the other."],
         example: &[
@@ -89,6 +95,27 @@ pub(crate) const COMMANDS: [Entry; 8] = [
     },
 ];
 
+/// What each word of the table of replicas means.
+const STATUS_LEGEND: &str = "\
+serving   whether it would answer now; where it says no, a line below tells why
+role      leader; follower; candidate: asks to be followed; blank: lost its
+          memory, learns and has no vote; founding: the cluster has not begun
+leader    who leads, as far as this replica has heard
+ballot    the highest it has promised: the number of an attempt to lead, and who
+          made it. A follower promises a leader's with the first write after it
+chosen    how many places of the log it knows to be decided; one place holds the
+          commands of many clients
+applied   how many of them are in its data
+keys      how many keys there are
+sessions  how many clients are remembered, so that a retry never runs twice
+revision  how many changes there were: each write, and each session's opening
+journal   its log on disk, with room taken beforehand
+state     a hash of all data, and after how many places of the log that was: the
+          same on all replicas that show the same number there
+snapshot  the log below it is also on disk as a snapshot
+datagrams how many came over UDP; answered; junk: not understood; cookies: first
+          had to show that their sender's address is true";
+
 /// How wide the list has its first column.
 const FORM_WIDTH: usize = 18;
 
@@ -97,6 +124,16 @@ pub(crate) fn entry(name: &[u8]) -> Option<&'static Entry> {
     COMMANDS
         .iter()
         .find(|entry| entry.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// What `status --help` says.
+pub(crate) fn status_help() -> String {
+    format!(
+        "Show every replica\n\n\
+         Each is asked by itself, and answers at once or not at all, within a second.\n\n\
+         Exit codes: 0 if any replica answers, whether it serves or not; 4 if none does. In\n\
+         scripts, look at \"serving\" in the output of --json.\n\n{STATUS_LEGEND}"
+    )
 }
 
 /// What HELP prints.
@@ -108,7 +145,8 @@ pub(crate) fn overview() -> String {
     }
     text.push_str(
         "Words with spaces or other special bytes stand between quotes: \"a b\", with\n\
-         \\n \\t \\\\ \\\" and \\xHH. Ctrl-C cancels a line. HELP PUT shows more about PUT.",
+         \\n \\t \\\\ \\\" and \\xHH, or 'a b', in which nothing is special. Ctrl-C cancels a\n\
+         line, and stops waiting for an answer. HELP PUT shows more about PUT.",
     );
     text
 }

@@ -55,6 +55,11 @@ impl Endpoint {
     /// It is none of these.
     pub fn parse(text: &str, transport: Transport) -> Result<Self, ClientError> {
         let bad = || ClientError::Endpoints(format!("{text:?} is no endpoint; host:port is one"));
+        let bad_port = || {
+            ClientError::Endpoints(format!(
+                "{text:?} is no endpoint: a port is a number from 1 to 65535"
+            ))
+        };
         let named = [Transport::Tcp, Transport::Udp]
             .into_iter()
             .find_map(|named| Some((named, text.strip_prefix(named.scheme())?)));
@@ -64,10 +69,11 @@ impl Endpoint {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
-        let port = port.parse().map_err(|_| bad())?;
-        if host.is_empty() || host.contains('/') || port == 0 {
+        if host.is_empty() || host.contains('/') {
             return Err(bad());
         }
+        let port = port.parse().ok().filter(|port| *port > 0);
+        let port = port.ok_or_else(bad_port)?;
         Ok(Self {
             transport,
             host: host.to_owned(),
@@ -253,6 +259,9 @@ mod tests {
         ] {
             let error = ClientOptions::parse(list).unwrap_err().to_string();
             assert!(error.contains("is no endpoint"), "{list}: {error}");
+            let is_about_the_port = ["a:", "a:0", "a:65536"].contains(&list);
+            let says_so = error.contains("from 1 to 65535");
+            assert_eq!(says_so, is_about_the_port, "{list}: {error}");
         }
     }
 }

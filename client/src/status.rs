@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::StatusReport;
+use common::quote::Sentence;
 use kvpaxos_client::{Client, ClientError, ClientOptions, Endpoint};
 use serde_json::{Value, json};
 
@@ -61,6 +62,34 @@ fn ask_all(options: &ClientOptions) -> Vec<Member> {
             .map(|thread| thread.join().expect("asking does not panic"))
             .collect()
     })
+}
+
+/// What replicas that do not serve say of it, after no quorum was found: how many endpoints answer, and each reason once.
+pub(crate) fn why_no_quorum(options: &ClientOptions) -> Vec<String> {
+    let members = ask_all(options);
+    let reports: Vec<_> = members
+        .iter()
+        .filter_map(|member| member.found.as_ref().ok())
+        .collect();
+    let mut said = vec![format!(
+        "{} of {} endpoints answer",
+        reports.len(),
+        members.len()
+    )];
+    for report in reports
+        .iter()
+        .filter(|report| !report.serving && !report.remark.is_empty())
+    {
+        let is_new = |lines: &[String]| lines.iter().all(|line| !line.ends_with(&report.remark));
+        if is_new(&said) {
+            said.push(format!(
+                "r{} says: {}",
+                report.replica,
+                Sentence(&report.remark)
+            ));
+        }
+    }
+    said
 }
 
 /// Asks one endpoint, for a second at most.

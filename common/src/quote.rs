@@ -2,7 +2,8 @@
 //!
 //! What is shown can be typed: a word is bare if it is printable without a space, and otherwise stands between double
 //! quotes with `\n`, `\t`, `\\`, `\"` and `\xHH`. The empty string is `""`. `(absent)` means that there is no such
-//! key, so a value of these very bytes is quoted. Inside a bare word nothing is special.
+//! key, so a value of these very bytes is quoted. Inside a bare word nothing is special. As in a shell a word can also be
+//! typed between single quotes, where nothing is special and no single quote stands; none is shown so.
 
 use std::fmt;
 
@@ -86,6 +87,11 @@ pub fn split_words(line: &[u8]) -> Result<Vec<Vec<u8>>, QuoteError> {
                 words.push(word);
                 rest = after;
             }
+            Some(b'\'') => {
+                let (word, after) = take_single_quoted(&rest[1..])?;
+                words.push(word.to_vec());
+                rest = after;
+            }
             Some(_) => {
                 let end = rest
                     .iter()
@@ -99,7 +105,10 @@ pub fn split_words(line: &[u8]) -> Result<Vec<Vec<u8>>, QuoteError> {
 }
 
 fn is_bare(text: &str) -> bool {
-    !text.is_empty() && !text.starts_with('"') && text != ABSENT && text.chars().all(is_bare_char)
+    !text.is_empty()
+        && !text.starts_with(['"', '\''])
+        && text != ABSENT
+        && text.chars().all(is_bare_char)
 }
 
 fn is_bare_char(c: char) -> bool {
@@ -146,8 +155,7 @@ fn take_quoted(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), QuoteError> {
         let (&first, after) = rest.split_first().ok_or(QuoteError::Unclosed)?;
         rest = after;
         match first {
-            b'"' if rest.first().is_none_or(u8::is_ascii_whitespace) => return Ok((word, rest)),
-            b'"' => return Err(QuoteError::NoSpace),
+            b'"' => return ends_word(rest).map(|rest| (word, rest)),
             b'\\' => {
                 let (byte, after) = take_escape(rest)?;
                 word.push(byte);
@@ -155,6 +163,22 @@ fn take_quoted(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), QuoteError> {
             }
             other => word.push(other),
         }
+    }
+}
+
+/// Takes a word up to its closing single quote; the opening one is gone already.
+fn take_single_quoted(bytes: &[u8]) -> Result<(&[u8], &[u8]), QuoteError> {
+    let end = bytes.iter().position(|byte| *byte == b'\'');
+    let (word, rest) = bytes.split_at(end.ok_or(QuoteError::Unclosed)?);
+    ends_word(&rest[1..]).map(|rest| (word, rest))
+}
+
+/// What follows a closing quote, if the word ends there.
+fn ends_word(rest: &[u8]) -> Result<&[u8], QuoteError> {
+    if rest.first().is_none_or(u8::is_ascii_whitespace) {
+        Ok(rest)
+    } else {
+        Err(QuoteError::NoSpace)
     }
 }
 
@@ -192,6 +216,7 @@ mod tests {
         assert_eq!(shown(b"abc"), "abc");
         assert_eq!(shown("été".as_bytes()), "été");
         assert_eq!(shown(b"it's"), "it's");
+        assert_eq!(shown(b"'a'"), "\"'a'\"");
         assert_eq!(shown(b"a\\b"), "a\\b");
         assert_eq!(shown(b""), "\"\"");
         assert_eq!(shown(b"a b"), "\"a b\"");
@@ -208,6 +233,8 @@ mod tests {
         assert_eq!(split_words(b"a\\b c\"d").unwrap(), [&b"a\\b"[..], b"c\"d"]);
         assert_eq!(split_words(b"\"\"").unwrap(), [b""]);
         assert!(split_words(b" ").unwrap().is_empty());
+        let words = split_words(b"'' 'a \"b\\n' it's").unwrap();
+        assert_eq!(words, [&b""[..], b"a \"b\\n", b"it's"]);
     }
 
     #[test]
@@ -215,6 +242,8 @@ mod tests {
         assert_eq!(split_words(b"\"a"), Err(QuoteError::Unclosed));
         assert_eq!(split_words(b"\"a\\"), Err(QuoteError::Unclosed));
         assert_eq!(split_words(b"\"a\"b"), Err(QuoteError::NoSpace));
+        assert_eq!(split_words(b"'a"), Err(QuoteError::Unclosed));
+        assert_eq!(split_words(b"'it''s'"), Err(QuoteError::NoSpace));
         assert_eq!(split_words(b"\"\\q\""), Err(QuoteError::Escape));
         assert_eq!(split_words(b"\"\\x1g\""), Err(QuoteError::Escape));
         assert_eq!(split_words(b"\"\\x1"), Err(QuoteError::Escape));

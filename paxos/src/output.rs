@@ -13,6 +13,8 @@
 //!
 //! A driver that fails to persist must stop: it may not take another output after it.
 
+use std::fmt;
+
 use crate::ballot::{Ballot, ReplicaId, Slot};
 use crate::message::{Command, Envelope};
 
@@ -120,6 +122,18 @@ pub enum ResignReason {
     Failed,
     /// It lacks slots that its peers have forgotten, and serves nobody before it has a snapshot.
     NeedsSnapshot,
+}
+
+impl fmt::Display for ResignReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HigherBallot => "another replica is ahead of it",
+            Self::LostMajority => "it hears no majority",
+            Self::Asked => "its disk is far behind, so another is to lead",
+            Self::Failed => "its proposer or its learner failed",
+            Self::NeedsSnapshot => "it needs a snapshot from another replica first",
+        })
+    }
 }
 
 /// What this replica needs of the log, its peers have forgotten: it takes a snapshot from one of them.

@@ -19,18 +19,22 @@ use thiserror::Error;
 
 pub use self::parse::is_loopback;
 use self::parse::{
-    check_address, datagram_bytes_parser, parse_members, parse_seconds, parse_times,
+    check_address, datagram_bytes_parser, log_level_parser, parse_id, parse_members, parse_seconds,
+    parse_time, parse_times,
 };
 use crate::config::{Config, Member};
 use crate::failing::FailingSettings;
 use crate::settings::GivenSettings;
 
-/// One replica of kvpaxos, a replicated key-value store. Without arguments: a durable store of one replica.
+/// One replica of kvpaxos, a replicated key-value store
+///
+/// Without arguments: a durable store of one replica, with its files in ./kvpaxos-data. What is fixed when the cluster is
+/// founded can be left out later.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kvpaxos-server", version = VERSION_TEXT.as_str())]
+#[command(name = "kvpaxos-server", version = VERSION_TEXT.as_str(), max_term_width = HELP_COLUMNS_MAX)]
 pub struct Arguments {
-    /// Which of the members this replica is
-    #[arg(long, env = "KVPAXOS_ID", default_value_t = 0, value_name = "ID")]
+    /// Which of the members this replica is: 0 to 255
+    #[arg(long, env = "KVPAXOS_ID", default_value_t = 0, value_name = "ID", value_parser = parse_id)]
     pub id: u8,
 
     /// All replicas of the cluster and where they reach each other: 0=host:port,1=host:port,...
@@ -55,7 +59,7 @@ pub struct Arguments {
     )]
     pub udp: String,
 
-    /// The longest datagram taken and sent, in bytes
+    /// The longest datagram taken and sent: 512 to 65507 bytes
     #[arg(long, env = "KVPAXOS_DATAGRAM_BYTES_MAX", default_value_t = DATAGRAM_BYTES_MAX_DEFAULT,
         value_name = "BYTES", value_parser = datagram_bytes_parser())]
     pub datagram_bytes_max: u32,
@@ -68,7 +72,7 @@ pub struct Arguments {
     #[arg(long, env = "KVPAXOS_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Run without a disk: nothing is written, and after a restart this replica is blank
+    /// Run without a disk: after a restart this replica is blank
     ///
     /// A blank replica learns from the others and votes again when they have agreed on it, for which a majority of all
     /// members must have kept its memory, on a disk or by running on: restart the next one when "status" shows no role
@@ -82,14 +86,14 @@ pub struct Arguments {
     #[arg(long, env = "KVPAXOS_MEMORY", value_parser = BoolishValueParser::new())]
     pub memory: bool,
 
-    /// How many threads serve clients
+    /// How many threads serve clients: 1 to 64
     #[arg(long, env = "KVPAXOS_WORKERS", default_value_t = 2, value_name = "COUNT",
         value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,
 
     /// How long a request waits for a majority before it is answered "no quorum"
     #[arg(long, env = "KVPAXOS_NO_QUORUM_AFTER", default_value = "5s", value_name = "TIME",
-        value_parser = humantime::parse_duration)]
+        value_parser = parse_time, allow_hyphen_values = true)]
     pub no_quorum_after: Duration,
 
     /// How GETs are made linearizable: a majority confirms the leader, or they go through the log
@@ -101,45 +105,40 @@ pub struct Arguments {
     )]
     pub reads: Reads,
 
-    /// The longest value in bytes; fixed when the cluster is founded [default: the cluster's, or 8388608]
-    #[arg(long, env = "KVPAXOS_VALUE_BYTES_MAX", value_name = "BYTES",
+    /// The longest value: 1 to 67108864 bytes [default: the cluster's, or 8388608]
+    #[arg(long, help_heading = CLUSTER_HEADING, env = "KVPAXOS_VALUE_BYTES_MAX", value_name = "BYTES",
         value_parser = clap::value_parser!(u32).range(1..=VALUE_BYTES_MAX_MAX))]
     pub value_bytes_max: Option<u32>,
 
-    /// How many clients may have a session at once; fixed when the cluster is founded [default: the cluster's, or
-    /// 1000000]
-    #[arg(long, env = "KVPAXOS_SESSIONS_MAX", value_name = "COUNT",
+    /// How many clients may have a session at once: 1 to 16777216 [default: the cluster's, or 1000000]
+    #[arg(long, help_heading = CLUSTER_HEADING, env = "KVPAXOS_SESSIONS_MAX", value_name = "COUNT",
         value_parser = clap::value_parser!(u32).range(1..=SESSIONS_MAX_MAX))]
     pub sessions_max: Option<u32>,
 
-    /// How long an idle client is remembered; fixed when the cluster is founded [default: the cluster's, or 1h]
-    #[arg(long, env = "KVPAXOS_SESSION_EXPIRY", value_name = "TIME", value_parser = parse_seconds)]
+    /// How long an idle client is remembered: 1s to a century [default: the cluster's, or 1h]
+    #[arg(long, help_heading = CLUSTER_HEADING, env = "KVPAXOS_SESSION_EXPIRY", value_name = "TIME",
+        value_parser = parse_seconds, allow_hyphen_values = true)]
     pub session_expiry: Option<u32>,
 
-    /// Every how many slots the replicas compare their states; fixed when the cluster is founded [default: the
-    /// cluster's, or 1024]
-    #[arg(long, env = "KVPAXOS_HASH_INTERVAL", value_name = "SLOTS",
+    /// Every how many slots the replicas compare their states: 16 or more [default: the cluster's, or 1024]
+    #[arg(long, help_heading = CLUSTER_HEADING, env = "KVPAXOS_HASH_INTERVAL", value_name = "SLOTS",
         value_parser = clap::value_parser!(u32).range(HASH_INTERVAL_MIN..))]
     pub hash_interval: Option<u32>,
 
-    /// How many bytes of keys and values are stored at most; fixed when the cluster is founded [default: the
-    /// cluster's, or 4294967296]
-    #[arg(long, env = "KVPAXOS_STORE_BYTES_MAX", value_name = "BYTES",
+    /// How many bytes of keys and values are stored at most: 1 or more [default: the cluster's, or 4294967296]
+    #[arg(long, help_heading = CLUSTER_HEADING, env = "KVPAXOS_STORE_BYTES_MAX", value_name = "BYTES",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub store_bytes_max: Option<u64>,
 
-    /// How many clients may be connected at once
-    #[arg(
-        long,
-        env = "KVPAXOS_CONNECTIONS_MAX",
-        default_value_t = 16_384,
-        value_name = "COUNT"
-    )]
+    /// How many clients may be connected at once: 1 or more, as far as there are descriptors
+    #[arg(long, env = "KVPAXOS_CONNECTIONS_MAX", default_value_t = 16_384, value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub connections_max: u32,
 
-    /// End these parts of the replica now and then, one at a time, and replace them: acceptor, proposer, learner
+    /// End these parts of the replica now and then, one at a time, and replace them
     #[arg(
         long,
+        help_heading = FAILURES_HEADING,
         env = "KVPAXOS_FAIL_ROLES",
         value_delimiter = ',',
         value_name = "ROLES"
@@ -147,12 +146,12 @@ pub struct Arguments {
     pub fail_roles: Vec<FailRole>,
 
     /// How long all parts are well between two such failures
-    #[arg(long, env = "KVPAXOS_FAIL_EVERY", default_value = "2s..6s", value_name = "TIME..TIME",
+    #[arg(long, help_heading = FAILURES_HEADING, env = "KVPAXOS_FAIL_EVERY", default_value = "2s..6s", value_name = "TIME..TIME",
         value_parser = parse_times)]
     pub fail_every: RangeInclusive<Duration>,
 
     /// How long such a failure lasts
-    #[arg(long, env = "KVPAXOS_FAIL_FOR", default_value = "500ms..2s", value_name = "TIME..TIME",
+    #[arg(long, help_heading = FAILURES_HEADING, env = "KVPAXOS_FAIL_FOR", default_value = "500ms..2s", value_name = "TIME..TIME",
         value_parser = parse_times)]
     pub fail_for: RangeInclusive<Duration>,
 
@@ -160,16 +159,12 @@ pub struct Arguments {
     #[arg(long, env = "KVPAXOS_LOG_FILE", value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 
-    /// off, error, warn, info, debug (each request and answer) or trace
-    #[arg(
-        long,
-        env = "KVPAXOS_LOG_LEVEL",
-        default_value = "info",
-        value_name = "LEVEL"
-    )]
+    /// How much to log; debug shows each request and answer
+    #[arg(long, env = "KVPAXOS_LOG_LEVEL", default_value = "info", value_name = "LEVEL",
+        value_parser = log_level_parser())]
     pub log_level: LevelFilter,
 
-    /// Ask the replica that listens at --tcp whether it serves; exit code 0 if so
+    /// Ask the replica that listens at --tcp whether it serves: exit code 0 if so, else 1
     #[arg(long)]
     pub health: bool,
 }
@@ -243,6 +238,14 @@ pub enum ArgumentsError {
         "--memory and --fail-roles: what takes the place of a failed role starts from the disk, and there is none"
     )]
     MemoryAndFailRoles,
+    /// The port of an address is none.
+    #[error("{flag}: {address:?} is not of the form HOST:PORT with a port from 0 to 65535")]
+    AddressPort {
+        /// Which flag.
+        flag: &'static str,
+        /// What it said.
+        address: String,
+    },
     /// An address is not `host:port`.
     #[error("{flag}: {address:?} is not of the form HOST:PORT")]
     AddressForm {
@@ -338,6 +341,15 @@ const SESSIONS_MAX_MAX: i64 = 16 << 20;
 
 /// The entry that compares a state is in a slot itself: with an interval of one it would be compared for ever.
 const HASH_INTERVAL_MIN: i64 = 16;
+
+/// Wider text is hard to read.
+const HELP_COLUMNS_MAX: usize = 100;
+
+/// What stands above the settings of the cluster.
+const CLUSTER_HEADING: &str = "Settings of the cluster, fixed when it is founded";
+
+/// What stands above the flags that make a replica fail.
+const FAILURES_HEADING: &str = "Failures on purpose, never in earnest";
 
 /// Without `--data`.
 const DATA_DEFAULT: &str = "./kvpaxos-data";

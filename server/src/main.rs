@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -30,7 +31,11 @@ fn main() -> ExitCode {
     let logging = match Logging::start(arguments.log_level, arguments.log_file.as_deref()) {
         Ok(logging) => logging,
         Err(error) => {
-            eprintln!("kvpaxos-server: cannot write the log: {error}");
+            let file = arguments.log_file.unwrap_or_default();
+            eprintln!(
+                "kvpaxos-server: cannot write the log {}: {error}",
+                file.display()
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -115,13 +120,29 @@ fn log_start(config: &Config) {
     for address in
         std::iter::once(config.client_address.as_str()).chain(others.into_iter().flatten())
     {
-        if !is_loopback(address) {
+        if is_loopback(address) {
+            continue;
+        }
+        if is_in_container() {
+            log::info!(
+                "{address} can be reached on this container's networks, and from other machines where the port is \
+                 published"
+            );
+        } else {
             log::warn!(
                 "{address} can be reached from other machines, and whoever reaches it is served: there are no \
                  passwords yet"
             );
         }
     }
+}
+
+/// Docker and Podman leave a file that says so. In a container every address is that of the container, and whether other
+/// machines reach it is decided outside.
+fn is_in_container() -> bool {
+    ["/.dockerenv", "/run/.containerenv"]
+        .iter()
+        .any(|file| Path::new(file).exists())
 }
 
 /// Asks for descriptors for all connections; returns how many connections there can be.

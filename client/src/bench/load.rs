@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use common::quote::Elided;
 use kvpaxos_client::Operation;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -73,6 +74,19 @@ impl Load {
     /// Whether keys are read, so that they must be there.
     pub(super) fn reads(&self) -> bool {
         matches!(self.operation, BenchOperation::Get | BenchOperation::Mixed)
+    }
+
+    /// Which keys stay behind.
+    pub(super) fn keys_left(&self) -> String {
+        let [mut first, mut last] = [Vec::new(), Vec::new()];
+        write_key(&mut first, self.prefix(), 0);
+        write_key(&mut last, self.prefix(), self.keys - 1);
+        format!(
+            "up to {} keys, {} to {}",
+            self.keys,
+            Elided(&first),
+            Elided(&last)
+        )
     }
 
     /// Puts of every key, spread over the clients.

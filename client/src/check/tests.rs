@@ -216,7 +216,7 @@ fn an_append_of_unknown_outcome_may_be_there_once() {
     let mut history = two_answered();
     history.append(3, 20);
     let unknown = ClientError::NoQuorum {
-        outcome_unknown: true,
+        fate: crate::error::Fate::Unknown,
     };
     history.end(2, Err(unknown), 21);
     assert_eq!(history.read("c3.0;c3.1;", (22, 23)), nothing());

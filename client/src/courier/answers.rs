@@ -86,10 +86,11 @@ impl Courier {
     /// An answer in place of the greeting: the replica does not take the connection.
     fn handle_rejection(&mut self, lane: usize, answer: Answer, now: Instant) {
         info!("<- {} {answer}", self.options.endpoints[lane]);
+        self.drop_lane(lane, "did not take the connection", now);
         if let Outcome::Refused(refusal) = answer.outcome {
             self.note_refusal_of_unsent(&refusal);
+            self.lanes[lane].trouble = Some(refusal.to_string());
         }
-        self.drop_lane(lane, "did not take the connection", now);
     }
 
     pub(super) fn handle_answer(&mut self, lane: usize, answer: Answer, now: Instant) {
@@ -177,6 +178,7 @@ impl Courier {
 
     /// The request is still wanted, and this refusal of it is no last word.
     fn try_again(&mut self, lane: usize, tag: u64, refusal: &Refusal, now: Instant) {
+        self.lanes[lane].trouble = Some(refusal.to_string());
         if lane != self.current {
             return;
         }

@@ -56,6 +56,14 @@ pub(super) struct Lane {
     pub(super) not_before: Instant,
     /// Not to be taken for the leader's before.
     pub(super) distrusted_until: Instant,
+    /// What was last wrong here; `None` since it greeted or served.
+    pub(super) trouble: Option<String>,
+    /// The connection stands, as far as the driver knows; over UDP there is none.
+    pub(super) is_connected: bool,
+    /// Its name could not be looked up the last time.
+    pub(super) is_unresolved: bool,
+    /// It greeted at least once.
+    pub(super) has_greeted: bool,
     failures_in_a_row: u32,
 }
 
@@ -70,6 +78,10 @@ impl Lane {
             heard: now,
             not_before: now,
             distrusted_until: now,
+            trouble: None,
+            is_connected: false,
+            is_unresolved: false,
+            has_greeted: false,
             failures_in_a_row: 0,
         }
     }
@@ -78,6 +90,8 @@ impl Lane {
     pub(super) fn open(&mut self, label: &str, now: Instant) {
         assert_eq!(self.outstanding, 0, "a connection begins with nothing owed");
         self.state = LaneState::Opening { since: now };
+        self.is_connected = false;
+        self.is_unresolved = false;
         self.frames = FrameBuffer::new(WireLimits::default().frame_bytes_max);
         self.heard = now;
         if let Some(datagrams) = &mut self.datagrams {
@@ -124,6 +138,8 @@ impl Lane {
         self.state = LaneState::Open { replica, limits };
         self.frames.set_frame_bytes_max(limits.frame_bytes_max);
         self.failures_in_a_row = 0;
+        self.trouble = None;
+        self.has_greeted = true;
     }
 
     /// The connection is gone, or to be dropped.
@@ -149,6 +165,24 @@ impl Lane {
     /// It answered as it should.
     pub(super) fn served(&mut self) {
         self.failures_in_a_row = 0;
+        self.trouble = None;
+    }
+
+    /// What is wrong when no greeting comes.
+    pub(super) fn no_greeting(&self) -> &'static str {
+        match (&self.datagrams, self.is_connected) {
+            (Some(_), _) => "no datagram comes back",
+            (None, true) => "connected, but nobody greets as a replica does",
+            (None, false) => "cannot connect in time",
+        }
+    }
+
+    /// What is wrong when no answer comes.
+    pub(super) fn no_answer(&self) -> &'static str {
+        match self.datagrams {
+            Some(_) => "greeted, but does not answer",
+            None => "connected, but does not answer",
+        }
     }
 
     pub(super) fn replica(&self) -> Option<u8> {

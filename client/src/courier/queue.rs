@@ -7,7 +7,6 @@ use common::{ChangeRef, Refusal, SessionId, WriteRef};
 
 use super::datagrams::Resend;
 use super::lane::LaneSet;
-use crate::error::ClientError;
 use crate::operation::Operation;
 
 /// The name of a write that has been sent at least once. It never changes (SPEC A4).
@@ -58,22 +57,6 @@ impl Pending {
         }
     }
 
-    /// Why it is given up (SPEC F5). A write that is given up counts as unknown in any case: that is what the exit
-    /// codes promise, and who wants to be certain gets it from a refusal.
-    pub(super) fn give_up_error(&self, now: Instant) -> ClientError {
-        let outcome_unknown = self.operation.is_write();
-        match &self.last_refusal {
-            Some(Refusal::NoQuorum { .. }) => ClientError::NoQuorum { outcome_unknown },
-            Some(refusal) if self.copies.is_empty() && !self.maybe_proposed => {
-                ClientError::Refused(refusal.clone())
-            }
-            _ => ClientError::NoAnswer {
-                waited: now.duration_since(self.submitted),
-                outcome_unknown,
-            },
-        }
-    }
-
     /// The write as it is to be sent; `None` for what is no write or has no name.
     pub(super) fn write(&self, floor: u64, after: u64) -> Option<WriteRef<'_>> {
         let WriteName { session, sequence } = self.name?;
@@ -120,6 +103,11 @@ impl Queue {
     pub(super) fn get_mut(&mut self, tag: u64) -> Option<&mut Pending> {
         let place = usize::try_from(tag.checked_sub(self.first)?).ok()?;
         self.places.get_mut(place)?.as_mut()
+    }
+
+    pub(super) fn get(&self, tag: u64) -> Option<&Pending> {
+        let place = usize::try_from(tag.checked_sub(self.first)?).ok()?;
+        self.places.get(place)?.as_ref()
     }
 
     pub(super) fn take(&mut self, tag: u64) -> Option<Pending> {

@@ -8,6 +8,7 @@ use super::Courier;
 use super::datagrams::Resend;
 use super::lane::LaneState;
 use crate::directory::Place;
+use crate::trouble::in_words;
 
 /// A connection that owes answers and has been silent for so long is made anew when its turn comes again. Longer than
 /// a server takes by default to answer "no quorum".
@@ -30,6 +31,11 @@ impl Courier {
         self.to_close.pop()
     }
 
+    /// The connection stands; the greeting is to come.
+    pub(crate) fn connected(&mut self, lane: usize) {
+        self.lanes[lane].is_connected = true;
+    }
+
     /// The connection could not be made, or broke, or was closed by the other side. The driver has dropped it.
     pub(crate) fn closed(&mut self, lane: usize, reason: &str, now: Instant) {
         let endpoint = &self.options.endpoints[lane];
@@ -38,6 +44,7 @@ impl Courier {
         } else {
             info!("{endpoint}: {reason}");
         }
+        self.lanes[lane].trouble = Some(in_words(reason).to_owned());
         self.lost(lane, now);
     }
 
@@ -60,7 +67,8 @@ impl Courier {
         match self.lanes[self.current].state {
             LaneState::Closed if !self.queue.is_empty() => self.ensure_lane(now),
             LaneState::Opening { since } if since + self.options.attempt_timeout <= now => {
-                self.drop_lane(self.current, "no greeting in time", now);
+                let reason = self.lanes[self.current].no_greeting();
+                self.drop_lane(self.current, reason, now);
             }
             LaneState::Open { .. } if self.is_overdue(now) => {
                 info!(
@@ -68,6 +76,8 @@ impl Courier {
                     self.options.endpoints[self.current],
                     self.options.attempt_timeout.as_millis()
                 );
+                let lane = &mut self.lanes[self.current];
+                lane.trouble = Some(lane.no_answer().to_owned());
                 self.leave(None, now);
             }
             _ => {}
@@ -215,6 +225,7 @@ impl Courier {
     /// The connection is to be dropped by the driver: it broke the protocol, or does not greet.
     pub(super) fn drop_lane(&mut self, lane: usize, reason: &str, now: Instant) {
         info!("{}: {reason}", self.options.endpoints[lane]);
+        self.lanes[lane].trouble = Some(reason.to_owned());
         self.to_close.push(lane);
         self.lost(lane, now);
     }

@@ -65,7 +65,7 @@ fn no_quorum_is_the_reason_when_that_is_all_that_was_heard() {
     assert!(matches!(
         rig.error(),
         ClientError::NoQuorum {
-            outcome_unknown: true
+            fate: crate::error::Fate::Unknown
         }
     ));
 }

@@ -8,8 +8,6 @@ use common::frame::LENGTH_BYTES;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 
-use crate::options::Endpoint;
-
 /// Not connected to its peer: a connected socket would drop what strangers send before anybody could note it.
 #[derive(Debug)]
 pub(super) struct DatagramSocket {
@@ -32,16 +30,19 @@ pub(super) struct Arrival {
 }
 
 impl DatagramSocket {
-    /// Binds what the endpoint's addresses need. The name is resolved anew, which may take as long as a name server
-    /// takes.
-    pub(super) fn open(endpoint: &Endpoint, registry: &Registry, token: Token) -> io::Result<Self> {
+    /// Binds what the addresses of an endpoint need.
+    pub(super) fn open(
+        addresses: Vec<SocketAddr>,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
         let mut opened = Self {
             sockets: Vec::new(),
             peers: Vec::new(),
             has_room: true,
         };
         let mut last_error = None;
-        for peer in endpoint.resolve()? {
+        for peer in addresses {
             match opened.bind_for(peer, registry, token) {
                 Ok(()) => opened.peers.push(peer),
                 Err(error) => last_error = Some(error),

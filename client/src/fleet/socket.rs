@@ -7,8 +7,6 @@ use std::vec;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::options::Endpoint;
-
 /// Written bytes stay at the front of the buffer up to this many before what is behind them moves up.
 const WRITTEN_BYTES_MAX: usize = 1 << 20;
 
@@ -42,13 +40,13 @@ pub(super) enum ReadEnd {
 }
 
 impl Socket {
-    /// Begins to connect. The name is resolved anew, which may take as long as a name server takes.
+    /// Begins to connect to the first of these addresses that does not fail.
     pub(super) fn connect(
-        endpoint: &Endpoint,
+        addresses: Vec<SocketAddr>,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        let mut untried = endpoint.resolve()?.into_iter();
+        let mut untried = addresses.into_iter();
         let stream = connect_to_next(&mut untried, registry, token, None)?;
         Ok(Self {
             stream,
@@ -60,22 +58,23 @@ impl Socket {
         })
     }
 
-    /// The poll says that the socket is writable, or failed. A failed one is replaced by one to the next address.
-    pub(super) fn writable(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    /// The poll says that the socket is writable, or failed. A failed one is replaced by one to the next address. True if
+    /// the connection stands.
+    pub(super) fn writable(&mut self, registry: &Registry, token: Token) -> io::Result<bool> {
         self.has_room = true;
         if self.connected {
-            return Ok(());
+            return Ok(true);
         }
         match self.has_connected() {
             Ok(connected) => {
                 self.connected = connected;
-                Ok(())
+                Ok(connected)
             }
             Err(error) => {
                 self.has_room = false;
                 self.stream = connect_to_next(&mut self.untried, registry, token, Some(error))?;
                 self.ends = false;
-                Ok(())
+                Ok(false)
             }
         }
     }

@@ -25,6 +25,8 @@ const LOOK_AGAIN_TIME_MAX: Duration = Duration::from_millis(20);
 pub(super) struct Lookout {
     options: ClientOptions,
     replicas: Vec<Replica>,
+    /// The cluster that answered last, by its id.
+    cluster: Option<u64>,
     answers: Receiver<Answer>,
     answered: Sender<Answer>,
 }
@@ -59,6 +61,7 @@ impl Lookout {
         let (answered, answers) = channel();
         Self {
             replicas: vec![unknown; options.endpoints.len()],
+            cluster: None,
             options,
             answers,
             answered,
@@ -116,11 +119,22 @@ impl Lookout {
         self.replicas[place].found = found;
     }
 
+    /// Whether those that serve are another cluster than before: one that was wiped and founded anew, most likely.
+    pub(super) fn is_another_cluster(&mut self) -> bool {
+        let serving = self.reports().filter(|report| report.serving);
+        let found = serving.map(|report| report.cluster).max();
+        let before = self.cluster;
+        self.cluster = found.or(before);
+        before.is_some() && before != self.cluster
+    }
+
+    fn reports(&self) -> impl Iterator<Item = &StatusReport> {
+        let answered = self.replicas.iter().filter(|replica| !replica.is_asked);
+        answered.filter_map(|replica| replica.found.as_ref())
+    }
+
     fn view(&self) -> View {
-        let reports = || {
-            let answered = self.replicas.iter().filter(|replica| !replica.is_asked);
-            answered.filter_map(|replica| replica.found.as_ref())
-        };
+        let reports = || self.reports();
         let newest = reports().max_by_key(|report| (report.ballot_round, report.ballot_replica));
         View {
             answering: reports().count(),

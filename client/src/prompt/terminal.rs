@@ -24,6 +24,7 @@ pub(super) type LineEditor = Editor<Assistant, FileHistory>;
 /// The terminal does not work, or nobody reads the answers.
 pub(super) fn run(console: &mut Console, arguments: &PromptArguments) -> Result<(), Failure> {
     console.explain_on_terminal();
+    console.stop_waiting_on_interrupt()?;
     let mut lookout = Lookout::new(console.client_options());
     let mut editor = editor()?;
     let mut history = HistoryFile::of(arguments);
@@ -32,6 +33,9 @@ pub(super) fn run(console: &mut Console, arguments: &PromptArguments) -> Result<
     }
     loop {
         let view = lookout.look();
+        if lookout.is_another_cluster() {
+            console.remark("-- this is another cluster than before, with other data")?;
+        }
         let prompt = view.to_string();
         assistant(&mut editor).set_tone(view.tone());
         match editor.readline(&prompt) {
@@ -47,6 +51,9 @@ pub(super) fn run(console: &mut Console, arguments: &PromptArguments) -> Result<
                     assistant(&mut editor).note(command);
                     if carry_out(console, command.as_bytes())? == Next::Leave {
                         return Ok(());
+                    }
+                    if console.is_interrupted() {
+                        break;
                     }
                 }
             }

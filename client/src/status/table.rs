@@ -70,7 +70,7 @@ fn head(member: &Member) -> [String; HEADING.len()] {
 fn details(member: &Member) -> Vec<String> {
     match &member.found {
         Ok(report) => details_of(report),
-        Err(error) => vec![why_not(error).to_owned()],
+        Err(error) => broken(&why_not(error), WIDTH - INDENT.len()),
     }
 }
 
@@ -99,18 +99,26 @@ fn details_of(report: &StatusReport) -> Vec<String> {
             "datagrams {received}  answered {answered}  junk {junk}  cookies {cookies}"
         ));
     }
-    let remark = Sentence(&report.remark).to_string();
+    let remark = match report.remark.as_str() {
+        "" if !report.serving => "hears no leader that has a majority".to_owned(),
+        remark => Sentence(remark).to_string(),
+    };
     lines.extend(broken(&remark, WIDTH - INDENT.len()));
     lines
 }
 
 /// Why there is no report: a replica that cannot be asked is as good as one that does not answer.
-fn why_not(error: &ClientError) -> &'static str {
-    match error {
+fn why_not(error: &ClientError) -> String {
+    let cause = match error {
         ClientError::Refused(Refusal::TooLargeForDatagram { .. }) => {
-            "answers, too long for a datagram; ask over TCP"
+            return "answers, too long for a datagram; ask over TCP".to_owned();
         }
-        _ => "does not answer",
+        ClientError::NoAnswer { troubles, .. } => troubles.as_slice().first(),
+        _ => None,
+    };
+    match cause {
+        Some(trouble) => format!("does not answer: {}", Sentence(&trouble.cause)),
+        None => "does not answer".to_owned(),
     }
 }
 
@@ -131,7 +139,10 @@ fn broken(text: &str, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use common::Role;
+    use kvpaxos_client::{Fate, Trouble};
 
     use super::*;
 
@@ -191,6 +202,32 @@ mod tests {
                 "    does not answer",
             ]
         );
+    }
+
+    #[test]
+    fn who_does_not_serve_has_a_line_that_says_why() {
+        let mut candidate = member("");
+        candidate.found.as_mut().unwrap().serving = false;
+        let shown = table(&[candidate]);
+        assert!(
+            shown.ends_with("\n    hears no leader that has a majority"),
+            "{shown}"
+        );
+        let mut silent = member("");
+        let trouble = |cause: &str| Trouble {
+            endpoint: "a:1".to_owned(),
+            cause: cause.to_owned(),
+        };
+        silent.found = Err(ClientError::NoAnswer {
+            waited: Duration::ZERO,
+            fate: Fate::NoWrite,
+            troubles: [trouble("cannot connect: Connection refused")]
+                .into_iter()
+                .collect(),
+        });
+        let shown = table(&[silent]);
+        let said = "\n    does not answer: cannot connect: Connection refused";
+        assert!(shown.ends_with(said), "{shown}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! replicas that are played here, so that each can be made to answer as the test wants.
 
 #[cfg(test)]
+mod bench_ends;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod datagrams;
@@ -25,3 +27,7 @@ mod scripts;
 mod second_opinion;
 #[cfg(test)]
 mod terminal;
+#[cfg(test)]
+mod troubles;
+#[cfg(test)]
+mod usage;

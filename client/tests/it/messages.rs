@@ -43,7 +43,7 @@ fn wrong_arguments_and_keys() {
     assert!(said.contains("is no endpoint; host:port is one"), "{said}");
     assert_eq!(code(&output), 2);
     let never = with(&["--timeout", "0s"]);
-    assert_says(&fake, &never, 2, "--timeout must be above zero");
+    assert_says(&fake, &never, 2, "it must be above zero, and at most 24h");
     let log = with(&["--log-file", "/proc/kvpaxos"]);
     assert_says(&fake, &log, 2, "cannot write the log …: …");
     let empty = ["put", "", "one"];

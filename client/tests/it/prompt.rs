@@ -16,7 +16,7 @@ fn help_lists_all_commands_and_shows_each_with_an_example() {
         "APPEND key value ",
         "DELETE key ",
         ".status ",
-        ".timing on|off ",
+        ".timing [on|off] ",
         "HELP [command] ",
         "EXIT ",
     ] {

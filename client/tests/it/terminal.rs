@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::Request;
+use common::{Outcome, Request};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -48,6 +48,11 @@ impl Terminal {
     }
 
     fn start_with(fakes: &[&Fake], change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_waiting(fakes, "2s", change)
+    }
+
+    /// With so much time for each operation.
+    fn start_waiting(fakes: &[&Fake], timeout: &str, change: impl FnOnce(&mut Command)) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
@@ -64,7 +69,13 @@ impl Terminal {
         let home = TempDir::new().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kvpaxos-client"));
         command
-            .args(["--endpoints", &endpoints(fakes), "--timeout", "2s", "repl"])
+            .args([
+                "--endpoints",
+                &endpoints(fakes),
+                "--timeout",
+                timeout,
+                "repl",
+            ])
             .env("TERM", "xterm-256color")
             .env("XDG_STATE_HOME", home.path())
             .env_remove("NO_COLOR")
@@ -293,5 +304,59 @@ fn a_replica_that_is_gone_is_seen_in_the_prompt_and_the_command_runs_elsewhere()
     second.go();
     terminal.types("PUT a three\r");
     terminal.wait_for(|screen| screen.contains("ms; the outcome of the write is unknown"));
-    terminal.shows("after the next write GET a tells\nkvpaxos 0/2 no leader tcp>");
+    terminal.shows("GET a then tells\nkvpaxos 0/2 no leader tcp>");
+}
+
+#[test]
+fn ctrl_c_ends_the_waiting_and_not_the_prompt() {
+    let mut writes = 0;
+    let fake = Fake::with(move |request, outcome| {
+        writes += u32::from(matches!(request, Request::Write { .. }));
+        match request {
+            Request::Write { .. } if writes == 1 => Reaction::Silence,
+            _ => Reaction::Answer(outcome),
+        }
+    });
+    let mut terminal = Terminal::start_waiting(&[&fake], "1h", |_| {});
+    terminal.types("PUT a one\r");
+    let began = Instant::now();
+    while fake.writes().is_empty() {
+        assert!(
+            began.elapsed() < WAIT_MAX,
+            "it shows\n{}",
+            terminal.screen()
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+    // This terminal is nobody's own, so it sends no signal by itself.
+    let process = terminal.child.id().to_string();
+    let interrupted = Command::new("kill").args(["-INT", &process]).status();
+    assert!(interrupted.unwrap().success());
+    terminal.wait_for(|screen| {
+        screen.contains("stopped waiting for an answer; the outcome of the write is unknown")
+    });
+    terminal
+        .shows("your next write settles that, and GET a then tells\nkvpaxos 1/1 leader=r3 tcp>");
+    terminal.asks("PUT a two", "OK revision=3");
+}
+
+#[test]
+fn a_cluster_that_was_founded_anew_is_told_from_the_one_before() {
+    let cluster = Arc::new(Mutex::new(7));
+    let shown = Arc::clone(&cluster);
+    let fake = Fake::with(move |_, outcome| {
+        Reaction::Answer(match outcome {
+            Outcome::Status(mut report) => {
+                report.cluster = *shown.lock().unwrap();
+                Outcome::Status(report)
+            }
+            other => other,
+        })
+    });
+    let mut terminal = Terminal::start(&[&fake]);
+    terminal.asks("GET a", "(absent)");
+    *cluster.lock().unwrap() = 8;
+    let said = "(absent)\n-- this is another cluster than before, with other data";
+    terminal.asks("GET a", said);
+    terminal.asks("GET a", "(absent)");
 }

@@ -5,20 +5,38 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clap::builder::RangedI64ValueParser;
+use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
 use common::{DATAGRAM_BYTES_MAX_MAX, DATAGRAM_BYTES_MAX_MIN};
+use log::LevelFilter;
 use paxos::ReplicaId;
 
 use super::ArgumentsError;
 use crate::config::Member;
+
+/// Reads an id.
+pub(super) fn parse_id(text: &str) -> Result<u8, String> {
+    text.parse()
+        .map_err(|_| "an id is a number from 0 to 255".to_owned())
+}
+
+/// The levels by name, so that a mistake shows all of them.
+pub(super) fn log_level_parser() -> impl TypedValueParser<Value = LevelFilter> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    PossibleValuesParser::new(levels).map(|level| level.parse().expect("each is a level"))
+}
+
+/// Reads `500ms`, `10s`, `1h`.
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "a time is a number with a unit: 500ms, 10s, 2m, 1h".to_owned())
+}
 
 /// Reads `2s..6s`.
 pub(super) fn parse_times(text: &str) -> Result<RangeInclusive<Duration>, String> {
     let (least, most) = text
         .split_once("..")
         .ok_or("not of the form TIME..TIME, such as 2s..6s")?;
-    let parse = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
-    let (least, most) = (parse(least)?, parse(most)?);
+    let (least, most) = (parse_time(least)?, parse_time(most)?);
     if least > most {
         return Err("the first time is longer than the second".to_owned());
     }
@@ -35,9 +53,7 @@ pub(super) fn datagram_bytes_parser() -> RangedI64ValueParser<u32> {
 pub(super) fn parse_seconds(text: &str) -> Result<u32, String> {
     let seconds = match text.parse() {
         Ok(seconds) => seconds,
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|error| error.to_string())?
-            .as_secs(),
+        Err(_) => parse_time(text)?.as_secs(),
     };
     match u32::try_from(seconds) {
         Ok(seconds) if seconds > 0 => Ok(seconds),
@@ -74,9 +90,12 @@ pub(super) fn check_address(flag: &'static str, address: &str) -> Result<(), Arg
     if is_host_and_port(address) {
         return Ok(());
     }
-    Err(ArgumentsError::AddressForm {
-        flag,
-        address: address.to_owned(),
+    let address = address.to_owned();
+    Err(match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && !port.is_empty() => {
+            ArgumentsError::AddressPort { flag, address }
+        }
+        _ => ArgumentsError::AddressForm { flag, address },
     })
 }
 

@@ -61,7 +61,7 @@ fn members_are_sorted_and_the_own_address_is_listened_at() {
 
 #[test]
 fn what_does_not_fit_together_is_said_in_a_sentence() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--members", "0=a:1,0=b:2"], "replica 0 is listed twice"),
         (
             &["--id", "2", "--members", "0=a:1,1=b:2"],
@@ -71,6 +71,7 @@ fn what_does_not_fit_together_is_said_in_a_sentence() {
         (&["--members", "0=a"], "\"0=a\" is not of the form"),
         (&["--members", "256=a:1"], "\"256=a:1\" is not of the form"),
         (&["--tcp", "1111"], "--tcp: \"1111\" is not of the form"),
+        (&["--tcp", "a:99999"], "with a port from 0 to 65535"),
         (&["--memory", "--data", "x"], "give one of the two"),
         (
             &["--memory", "--fail-roles", "learner"],
@@ -81,6 +82,42 @@ fn what_does_not_fit_together_is_said_in_a_sentence() {
     for (arguments, part) in cases {
         let said = config(arguments).unwrap_err().to_string();
         assert!(said.contains(part), "{said:?} should contain {part:?}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_refused_in_words() {
+    for (flag, value, part) in [
+        ("--id", "x", "an id is a number from 0 to 255"),
+        (
+            "--log-level",
+            "loud",
+            "[possible values: off, error, warn, info, debug, trace]",
+        ),
+        ("--no-quorum-after", "-1s", "a time is a number with a unit"),
+        ("--fail-every", "abc..6s", "a time is a number with a unit"),
+        ("--session-expiry", "soon", "a time is a number with a unit"),
+        ("--connections-max", "0", "0 is not in 1.."),
+    ] {
+        let arguments = ["kvpaxos-server", flag, value];
+        let said = Arguments::try_parse_from(arguments)
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn help_fits_and_shows_bounds() {
+    let help = Arguments::command()
+        .term_width(80)
+        .render_long_help()
+        .to_string();
+    for line in help.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    for bounds in ["1 to 64", "512 to 65507", "1 to 67108864", "0 to 255"] {
+        assert!(help.contains(bounds), "{bounds}");
     }
 }
 

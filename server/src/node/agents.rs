@@ -54,7 +54,7 @@ impl Node {
             }
             Agent::Proposer => {
                 replica.restore_proposer(birth);
-                "begins with a birth of its own".to_owned()
+                "leads nobody, and uses no ballot of its predecessor again".to_owned()
             }
             Agent::Learner => {
                 let Recovery { log, state, .. } = read_back();

@@ -72,7 +72,8 @@ impl Node {
         };
         let own = (self.settings.replica, self.identity.incarnation);
         let (cluster, members) = (record.cluster, record.members.len());
-        info!("this replica belongs to cluster {cluster:016x} of {members} members");
+        let word = if members == 1 { "member" } else { "members" };
+        info!("this replica belongs to cluster {cluster:016x} of {members} {word}");
         self.state = State::new(record.settings);
         self.become_running(&record, None, Recovered::new());
         if !record.members.contains(&own) {

@@ -221,7 +221,7 @@ impl Node {
             }
             Note::Preparing(ballot) => info!("{me} asks a majority to promise {ballot}"),
             Note::Leading(ballot) => info!("{me} leads in {ballot}"),
-            Note::Resigned(ballot, reason) => info!("{me} leads no longer in {ballot}: {reason:?}"),
+            Note::Resigned(ballot, reason) => info!("{me} leads no longer in {ballot}: {reason}"),
             Note::ShortOfSpace(heir) => info!("{me} has less room on its disk than {heir}"),
             Note::HandedOver(ballot, heir) => info!("{me} hands {ballot} over to {heir}"),
             Note::TakingOver(ballot, leader) => {

@@ -11,6 +11,7 @@ mod disk_space;
 mod diskless;
 pub(crate) mod founding;
 mod hash;
+mod hearing;
 mod held;
 pub(crate) mod image;
 mod joining;
@@ -41,6 +42,7 @@ use paxos::{Envelope, Persist, Replica, ReplicaId, Slot};
 use self::answer_room::AnswerRoom;
 use self::disk_space::DiskSpace;
 use self::founding::Founding;
+use self::hearing::Hearing;
 use self::held::Held;
 pub use self::image::{Piece, PieceKind, SnapshotHead};
 use self::losses::Losses;
@@ -104,6 +106,7 @@ pub struct Node {
     answer_room: AnswerRoom,
     rejoins: Rejoins,
     losses: Losses,
+    hearing: Hearing,
     /// What followers forwarded and this replica, leading, has not proposed yet.
     forwarded: VecDeque<Vec<u8>>,
     forwarded_bytes: usize,
@@ -218,6 +221,7 @@ impl Node {
             answer_room: AnswerRoom::default(),
             rejoins: Rejoins::new(settings.birth.rotate_left(32), None),
             losses: Losses::default(),
+            hearing: Hearing::default(),
             forwarded: VecDeque::new(),
             forwarded_bytes: 0,
             hash_reports: HashReports::default(),
@@ -264,6 +268,7 @@ impl Node {
         if !self.settings.members.contains(&from) {
             return;
         }
+        self.note_heard(from);
         self.note_loss(from, &message);
         match &mut self.phase {
             Phase::Unfit(_) => {}

@@ -69,6 +69,7 @@ impl Node {
         let parts = [
             self.loss_remark(),
             grave,
+            self.silence_remark(),
             self.disk_space_remark(),
             self.agent_remark.clone(),
         ];

@@ -78,6 +78,8 @@ pub struct Links {
 struct Peer {
     dialer: Dialer,
     dial_at: Instant,
+    /// How often in a row its name could not be looked up.
+    lookups_failed: u64,
     dialing: Option<Token>,
     link: Option<Link>,
     /// The highest journal serial that it named, in the life that named it (RULES R19).
@@ -111,6 +113,7 @@ impl Links {
             let peer = Peer {
                 dialer: Dialer::new(&member.address)?,
                 dial_at: now + head_start(settings.replica, member.id),
+                lookups_failed: 0,
                 dialing: None,
                 link: None,
                 highest_serial: Default::default(),
@@ -289,17 +292,31 @@ impl Links {
         let peer = self.peers.get_mut(&id).expect("only members are dialed");
         peer.dial_at = now + REDIAL_INTERVAL;
         let remote = match peer.dialer.next_address() {
-            Ok(Some(remote)) => remote,
+            Ok(Some(remote)) => {
+                peer.lookups_failed = 0;
+                remote
+            }
             Ok(None) => {
                 peer.dial_at = now;
                 return Ok(());
             }
             Err(error) => {
                 let address = peer.dialer.address();
+                peer.lookups_failed += 1;
+                let failures = peer.lookups_failed;
+                // The first of a row, and from then on ever more rarely: it fails every second until a person sees to it.
+                let level = if failures.is_power_of_two() {
+                    Level::Warn
+                } else {
+                    Level::Debug
+                };
                 foreign::log(
                     Cause::PeerLink,
-                    Level::Warn,
-                    format_args!("the address {address} of {id} could not be looked up: {error}"),
+                    level,
+                    format_args!(
+                        "the address {address} of {id} could not be looked up: {error} \
+                         ({failures} in a row)"
+                    ),
                 );
                 peer.dial_at = now + REFUSED_INTERVAL;
                 return Ok(());

@@ -129,6 +129,8 @@ mod rules_page;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod serving;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod simulation;

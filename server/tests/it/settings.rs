@@ -17,15 +17,15 @@ use tempfile::TempDir;
 
 use crate::raw_client::{RawClient, get};
 
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-fn port() -> TcpListener {
+pub(crate) fn port() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-fn config(id: u8, ports: &[TcpListener], data: &Path, cluster: GivenSettings) -> Config {
+pub(crate) fn config(id: u8, ports: &[TcpListener], data: &Path, cluster: GivenSettings) -> Config {
     let member = |(id, port): (u8, &TcpListener)| Member {
         id: ReplicaId(id),
         address: port.local_addr().unwrap().to_string(),
@@ -47,7 +47,11 @@ fn config(id: u8, ports: &[TcpListener], data: &Path, cluster: GivenSettings) ->
     }
 }
 
-fn start(config: &Config, ports: &[TcpListener], last_words: &Sender<(u8, String)>) -> Server {
+pub(crate) fn start(
+    config: &Config,
+    ports: &[TcpListener],
+    last_words: &Sender<(u8, String)>,
+) -> Server {
     let id = config.replica.0;
     let listeners = Listeners {
         clients: port(),
