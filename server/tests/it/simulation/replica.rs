@@ -28,6 +28,8 @@ pub(super) struct SimReplica {
     pub(super) process: Option<Process>,
     /// It does not start again.
     pub(super) is_gone: bool,
+    /// Why it has lost its acceptor's memory, as it said when it last started.
+    pub(super) lost: Option<String>,
     /// Whom it took for the leader and how many slots it had applied, when that was last printed.
     pub(super) traced: (Option<ReplicaId>, Slot),
     pub(super) paused_until: u64,
@@ -85,6 +87,7 @@ impl SimReplica {
             life: 0,
             process: None,
             is_gone: false,
+            lost: None,
             traced: (None, Slot(0)),
             paused_until: 0,
             deaf_until: 0,
@@ -138,6 +141,7 @@ impl SimReplica {
             Err(StorageError::Identity(error)) if error.is_disk_full() => return Ok(false),
             opened => opened.map_err(|error| format!("{} does not start: {error}", self.id))?,
         };
+        self.lost = storage.damage.clone().or_else(|| storage.blank.clone());
         if storage.damage.is_some() {
             // As the server does: what was read belongs to a journal that was moved aside.
             batches.clear();

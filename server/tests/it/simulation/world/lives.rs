@@ -29,8 +29,9 @@ impl World {
         }
         let life = self.replicas[replica].incarnation();
         if before.is_some() && life != before && !self.is_blank(replica) {
+            let why = self.replicas[replica].lost.as_deref().unwrap_or_default();
             return Err(format!(
-                "r{replica} gave up its life, and nothing was done to it"
+                "r{replica} gave up its life, and nothing was done to it: {why}"
             ));
         }
         let life = self.replicas[replica].life;
