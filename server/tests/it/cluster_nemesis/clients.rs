@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,12 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// A client waits between two operations for 5 to 15 ms, so that the cluster and not the machine is measured.
 const THINK_MS: std::ops::Range<u64> = 5..15;
 
-/// Few at a time, so that the clients meet.
-const KEYS: u64 = 8;
+/// Few at a time, so that the clients meet; not fewer, because each write of unknown outcome on a key doubles the orders that
+/// may have to be tried.
+const KEYS: u64 = 12;
 
-/// So many operations go to the same keys; then come others, so that each can be judged.
-const OPERATIONS_PER_GENERATION: u64 = 4_000;
+/// So many operations go to the same keys at most; then come others, so that each can be judged.
+const OPERATIONS_PER_GENERATION: u64 = 2_400;
 
 /// When the clients last succeeded, and how long they did not.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ impl Progress {
 pub(super) struct Clients {
     stop: Arc<AtomicBool>,
     progress: Arc<Mutex<Progress>>,
+    /// Which keys are in use.
+    generation: Arc<AtomicU64>,
     thread: Option<JoinHandle<(Recorder, u64)>>,
 }
 
@@ -71,10 +74,12 @@ impl Clients {
             last_success: Instant::now(),
             longest_gap: Duration::ZERO,
         }));
+        let generation = Arc::new(AtomicU64::new(0));
         let mut work = Work {
             fleet: Fleet::new(over_both(cluster), CLIENTS).unwrap(),
             recorder: Recorder::create(history).unwrap(),
             random: SmallRng::seed_from_u64(seed),
+            generation: Arc::clone(&generation),
             submitted: 0,
             idle: Vec::new(),
         };
@@ -86,12 +91,18 @@ impl Clients {
         Self {
             stop,
             progress,
+            generation,
             thread: Some(thread),
         }
     }
 
     pub(super) fn progress(&self) -> parking_lot::MutexGuard<'_, Progress> {
         self.progress.lock()
+    }
+
+    /// From now on they use other keys: what one strike leaves unknown is not judged together with what another does.
+    pub(super) fn change_keys(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until so many more operations have succeeded.
@@ -106,7 +117,7 @@ impl Clients {
     pub(super) fn stop_and_read_all(mut self, cluster: &Cluster) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let (mut recorder, submitted) = self.thread.take().unwrap().join().unwrap();
-        let generations = 1 + (submitted - 1) / OPERATIONS_PER_GENERATION;
+        let generations = 1 + self.generation.load(Ordering::Relaxed);
         for id in 0..SIZE {
             let options = ClientOptions::parse(&cluster.client_address(id).to_string()).unwrap();
             let mut fleet = Fleet::new(options, 1).unwrap();
@@ -158,6 +169,7 @@ struct Work {
     fleet: Fleet,
     recorder: Recorder,
     random: SmallRng,
+    generation: Arc<AtomicU64>,
     submitted: u64,
     /// Who waits, and until when.
     idle: Vec<(Instant, usize)>,
@@ -200,10 +212,13 @@ impl Work {
 
     /// All values are distinct.
     fn next(&mut self) -> Operation {
-        let generation = self.submitted / OPERATIONS_PER_GENERATION;
+        let generation = self.generation.load(Ordering::Relaxed);
         let key = key(generation, self.random.random_range(0..KEYS));
         let value = format!("{};", self.submitted).into_bytes();
         self.submitted += 1;
+        if self.submitted.is_multiple_of(OPERATIONS_PER_GENERATION) {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
         match self.random.random_range(0..10) {
             0..2 => Operation::Put { key, value },
             2..5 => Operation::Append { key, value },

@@ -33,8 +33,9 @@ const SUCCESSES_BETWEEN: u64 = 50;
 /// clients leave there, snapshots and the room for others.
 const DISK_BYTES_MAX: u64 = (7 << 24) + (32 << 20);
 
-/// What the buffers, queues and caches of a replica may hold beside a small store, all together.
-const RESIDENT_KIB_MAX: u64 = 64 << 10;
+/// What the buffers, queues and caches of a replica hold beside a small store, and what is left of reading a journal and a
+/// snapshot back.
+const RESIDENT_KIB_MAX: u64 = 128 << 10;
 
 /// What each strike of one kind cost.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +70,7 @@ impl Nemesis<'_> {
     pub(super) fn strike(&mut self, strike: Strike) {
         let leader = self.cluster.leader();
         println!("{} for {:?}, leader r{leader}", strike.fault, strike.lasts);
+        self.clients.change_keys();
         self.clients.progress().forget();
         let (began, before) = (Instant::now(), self.counts());
         self.begin(strike.fault, leader);

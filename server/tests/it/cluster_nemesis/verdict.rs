@@ -33,29 +33,17 @@ impl Evidence {
     }
 
     /// Judges the history twice, with what revisions tell and without. Returns how many operations are of unknown outcome.
-    pub(super) fn judge(&self) -> usize {
+    ///
+    /// # Errors
+    /// Says what is wrong, or that a key could not be judged in time.
+    pub(super) fn judge(&self) -> Result<usize, String> {
         let (mut keys, unknown) = self.read();
-        for knows_revisions in [true, false] {
-            for (key, operations) in &mut keys {
-                if !knows_revisions {
-                    let mut revisions = operations.iter_mut().map(|one| &mut one.revision);
-                    revisions.by_ref().for_each(|revision| *revision = None);
-                }
-                let verdict = judge_key(operations, Some(LIMIT));
-                if let Verdict::Wrong(_) = verdict {
-                    let explanation = Explanation::of(key, operations.clone(), EXPLAINING);
-                    panic!("the history is wrong\n{explanation}");
-                }
-                assert_eq!(
-                    verdict,
-                    Verdict::Right,
-                    "{} operations on {}, revisions known: {knows_revisions}",
-                    operations.len(),
-                    String::from_utf8_lossy(key)
-                );
-            }
+        judge_keys(&keys)?;
+        for operation in keys.values_mut().flatten() {
+            operation.revision = None;
         }
-        unknown
+        judge_keys(&keys)?;
+        Ok(unknown)
     }
 
     /// The operations by keys, without those that certainly had no effect.
@@ -86,4 +74,20 @@ impl Drop for Evidence {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn judge_keys(keys: &BTreeMap<Vec<u8>, Vec<Operation>>) -> Result<(), String> {
+    for (key, operations) in keys {
+        match judge_key(operations, Some(LIMIT)) {
+            Verdict::Right => {}
+            Verdict::Wrong(_) => {
+                return Err(Explanation::of(key, operations.clone(), EXPLAINING).to_string());
+            }
+            Verdict::Undecided => {
+                let key = String::from_utf8_lossy(key);
+                return Err(format!("{key}: undecided after {LIMIT:?}"));
+            }
+        }
+    }
+    Ok(())
 }
