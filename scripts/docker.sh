@@ -183,7 +183,7 @@ check_docker_ports() {
     for i in "${replicas[@]}"; do
         ports=$(container_says "$i" '{{index .Config.Labels "kvpaxos.ports"}}')
         [[ -z $ports || $ports == "$(clients_ports "$i")" ]] || fail "$(container_of "$i") was made for other ports:" \
-            "$ports; choose another KVPAXOS_NAME, or run deploy.sh --docker --down"
+            "$ports; $(remedies_of_other_ports docker)"
     done
 }
 

@@ -38,7 +38,7 @@ check_local_ports() {
         tcp=$(argument_of "$pid" --tcp) udp=$(argument_of "$pid" --udp)
         [[ $tcp == "$publish:$((base_tcp + i))" && $udp == "$publish:$((base_udp + i))" ]] ||
             fail "replica $i runs already, process $pid, at other ports: TCP $tcp, UDP $udp;" \
-                "choose another KVPAXOS_NAME, or run deploy.sh --local --down"
+                "$(remedies_of_other_ports local)"
     done
 }
 
@@ -55,18 +55,16 @@ start_replica() {
 }
 
 local_check_alive() {
-    local i alive=() ended=()
-    for i in "${replicas[@]}"; do
-        if running_pid "$i" >/dev/null; then alive+=("$i"); else ended+=("$i"); fi
-    done
+    local i ended=()
+    for i in "${replicas[@]}"; do running_pid "$i" >/dev/null || ended+=("$i"); done
     ((${#ended[@]})) || return 0
     for i in "${ended[@]}"; do
         echo "The last lines of replica $i:" >&2
         cat "$dir/replica-$i.err" >&2
         tail -n 3 "$logs/server-$i.log" >&2 2>/dev/null || true
     done
-    fail "of the replicas ${ended[*]} does not run, for the reasons above; ${alive[*]:-none} does;" \
-        "bash deploy.sh --local --down stops those"
+    fail "these replicas do not run, for the reasons above: ${ended[*]};" \
+        "bash deploy.sh --local --down stops the others, if any run"
 }
 
 # Whether any replica runs.

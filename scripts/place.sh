@@ -77,6 +77,11 @@ check_ports_are_free() {
     done
 }
 
+remedies_of_other_ports() {
+    echo "set KVPAXOS_BASE_TCP, KVPAXOS_BASE_UDP and KVPAXOS_PUBLISH as it was started with, choose another KVPAXOS_NAME," \
+        "or run: bash deploy.sh --$1 --down"
+}
+
 say_started() {
     echo "replica $1: started, TCP port $((base_tcp + $1)), UDP port $((base_udp + $1)), log in $logs/server-$1.log"
 }
@@ -93,7 +98,7 @@ wait_until_serving() {
         serving=$(count '"serving":true' "$report")
         ((serving == ${#replicas[@]})) && return
         hopeless=$(grep -o '"remark":"[^"]*nobody can tell any more what was chosen[^"]*' <<<"$report" | head -n 1) || true
-        [[ -z $hopeless ]] || fail "${hopeless#*:\"}: bash deploy.sh --wipe, and then bash deploy.sh"
+        [[ -z $hopeless ]] || fail "${hopeless#*:\"}"$'\n'"bash deploy.sh --wipe and then bash deploy.sh do that"
         if [[ -z $said ]] && ((SECONDS > until - serve_timeout_s + 5)); then
             said="$serving of ${#replicas[@]} replicas serve so far; waiting for at most $serve_timeout_s s."
             echo "$said"

@@ -164,8 +164,9 @@ fn maximal_values_from_many_clients_at_once() {
         for number in 0..CLIENTS {
             let mut options = cluster.options();
             options.first = number % SIZE;
-            options.timeout = Duration::from_secs(60);
-            options.attempt_timeout = Duration::from_secs(10);
+            // Each is written to five journals on one disk, which others may use too.
+            options.timeout = Duration::from_secs(180);
+            options.attempt_timeout = Duration::from_secs(30);
             scope.spawn(move || {
                 let mut client = Client::new(options).unwrap();
                 client.put(&key(number), &value(number)).unwrap();

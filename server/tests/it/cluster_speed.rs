@@ -6,8 +6,7 @@ use client::Client;
 
 use crate::cluster::Cluster;
 
-/// What the row allows each append on average. Ours take a fiftieth of it where the disk is that fast; how fast they are is
-/// for `bench` to say.
+/// What the row allows each append on average. How fast they are is for `bench` to say.
 const EACH_MAX: Duration = Duration::from_millis(33);
 
 const APPENDS: u32 = 1_000;

@@ -125,9 +125,27 @@ impl Replica {
 
     /// A client that gives up soon.
     pub(crate) fn client(&self) -> Client {
+        self.client_with(Duration::from_secs(2))
+    }
+
+    /// A client that waits for as long as a busy machine may take.
+    pub(crate) fn patient_client(&self) -> Client {
+        self.client_with(WAIT_MAX)
+    }
+
+    fn client_with(&self, timeout: Duration) -> Client {
         let mut options = ClientOptions::parse(&self.address()).unwrap();
-        options.timeout = Duration::from_secs(2);
+        options.timeout = timeout;
         Client::new(options).unwrap()
+    }
+
+    /// Waits until the next segment and the room for the next start are there: until nothing is made in the background.
+    pub(crate) fn wait_until_prepared(&mut self) {
+        let data = self.data.clone();
+        self.wait("the next segment and room for the next start", |_| {
+            let names = ["segment-000000000002.log", "spare-reserve.tmp"];
+            names.iter().all(|name| data.join(name).exists())
+        });
     }
 
     pub(crate) fn wait(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {

@@ -114,11 +114,13 @@ struct Tally {
     stopped: usize,
     served_on: usize,
     silently: usize,
+    /// After another start every write had happened once.
+    restarted_right: usize,
 }
 
 impl Tally {
     fn add(&mut self, ending: Ending) {
-        self.cases += 1;
+        self.restarted_right += 1;
         *match ending {
             Ending::Killed => &mut self.killed,
             Ending::Stopped => &mut self.stopped,
@@ -132,19 +134,28 @@ type Table = BTreeMap<(Scene, String, Fault), Tally>;
 
 fn print_table(table: &Table) {
     println!(
-        "{:<12} {:<10} {:<7} {:>5} {:>6} {:>7} {:>9} {:>8}",
-        "where", "call", "fault", "cases", "killed", "stopped", "served on", "silently"
+        "{:<12} {:<10} {:<7} {:>5} {:>6} {:>7} {:>9} {:>8} {:>15}",
+        "where",
+        "call",
+        "fault",
+        "cases",
+        "killed",
+        "stopped",
+        "served on",
+        "silently",
+        "restarted right"
     );
     for ((scene, call, fault), tally) in table {
         println!(
-            "{:<12} {call:<10} {:<7} {:>5} {:>6} {:>7} {:>9} {:>8}",
+            "{:<12} {call:<10} {:<7} {:>5} {:>6} {:>7} {:>9} {:>8} {:>15}",
             scene.name(),
             format!("{fault:?}").to_uppercase(),
             tally.cases,
             tally.killed,
             tally.stopped,
             tally.served_on,
-            tally.silently
+            tally.silently,
+            tally.restarted_right
         );
     }
 }
@@ -217,11 +228,12 @@ impl Stage {
                     let text = panic.downcast_ref::<String>().cloned();
                     Err(text.unwrap_or_default())
                 });
+                let kind = (case.scene, case.call.name.clone(), case.fault);
+                let mut table = table.lock();
+                let tally = table.entry(kind).or_default();
+                tally.cases += 1;
                 match done {
-                    Ok(ending) => {
-                        let kind = (case.scene, case.call.name.clone(), case.fault);
-                        table.lock().entry(kind).or_default().add(ending);
-                    }
+                    Ok(ending) => tally.add(ending),
                     Err(why) => failed.lock().push(format!("{case:?}: {why}")),
                 }
             }
@@ -273,11 +285,7 @@ impl Run {
             Scene::Thread(thread) => {
                 let mut replica = Replica::start(&data);
                 assert!(writes.go_on_by(&replica, 1));
-                replica.wait("the next segment and room for the next start", |_| {
-                    ["segment-000000000002.log", "spare-reserve.tmp"]
-                        .iter()
-                        .all(|name| data.join(name).exists())
-                });
+                replica.wait_until_prepared();
                 let process = replica.process_id();
                 let trace = Trace::of_thread(purpose, &base, output, process, thread);
                 (replica, trace)

@@ -17,7 +17,7 @@ const IMAGE_BYTES: u64 = 96 << 20;
 /// so, by a failure.
 #[derive(Debug)]
 pub(crate) struct ThinDisk {
-    options: String,
+    mode: DataMode,
     mounted_at: TempDir,
     /// After the file system that lies on it.
     backing: SmallDisk,
@@ -28,19 +28,31 @@ pub(crate) struct ThinDisk {
 pub(crate) enum DataMode {
     /// To its place, as usual.
     Ordered,
-    /// To the file system's journal, so that each sync waits for blocks there.
+    /// To the file system's journal, which is so long that each sync needs blocks of it that were never written.
     Journaled,
+}
+
+impl DataMode {
+    fn option(self) -> &'static str {
+        match self {
+            Self::Ordered => "loop,data=ordered",
+            Self::Journaled => "loop,data=journal",
+        }
+    }
+
+    fn layout(self) -> &'static [&'static str] {
+        match self {
+            Self::Ordered => &[],
+            Self::Journaled => &["-b", "4096", "-J", "size=32"],
+        }
+    }
 }
 
 impl ThinDisk {
     pub(crate) fn new(mode: DataMode) -> Self {
         let backing = SmallDisk::new(BACKING_BYTES);
-        let mode = match mode {
-            DataMode::Ordered => "ordered",
-            DataMode::Journaled => "journal",
-        };
         let disk = Self {
-            options: format!("loop,data={mode}"),
+            mode,
             mounted_at: TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
             backing,
         };
@@ -49,6 +61,7 @@ impl ThinDisk {
         run(
             Command::new("mkfs.ext4")
                 .args(["-q", "-F"])
+                .args(mode.layout())
                 .arg(disk.image()),
             "makes a file system (apt-get install e2fsprogs)",
         );
@@ -59,7 +72,7 @@ impl ThinDisk {
     fn mount(&self) {
         run(
             Command::new("mount")
-                .args(["-o", &self.options])
+                .args(["-o", self.mode.option()])
                 .arg(self.image())
                 .arg(self.path()),
             "mounts a file system on a loop device (only root may, and a container only with --privileged)",
