@@ -34,47 +34,67 @@ pub(crate) struct Cluster {
     diskless: Vec<usize>,
     client_ports: Vec<HeldPort>,
     peer_ports: Vec<HeldPort>,
-    /// What stands before each replica's port for the others; none on a good network.
-    peer_proxies: Vec<Proxy>,
+    network: Network,
     processes: Vec<Option<Child>>,
     /// Given back at the end, after everything else is gone.
     _turn: File,
 }
 
+/// What is between the replicas.
+#[derive(Debug)]
+enum Network {
+    Good,
+    /// A proxy before each replica's port for the others.
+    Behind(Vec<Proxy>),
+    /// A proxy for each way from one replica to another: by who dials, then by who listens.
+    Links(Vec<Vec<Proxy>>),
+}
+
 impl Cluster {
     /// Waits for its turn, starts five replicas and waits until all serve. The flags go to each of them.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        Self::start_behind(flags, |_| None)
+        Self::start_as(&[], flags, |_| Network::Good)
     }
 
     /// The same, where these run without a disk.
     pub(crate) fn start_without_disks(diskless: &[usize], flags: &[&str]) -> Self {
-        Self::start_as(diskless, flags, |_| None)
+        Self::start_as(diskless, flags, |_| Network::Good)
     }
 
     /// The same, with a proxy of the test's between each replica and the others.
-    pub(crate) fn start_behind(
+    pub(crate) fn start_behind(flags: &[&str], proxy: impl FnMut(SocketAddr) -> Proxy) -> Self {
+        Self::start_as(&[], flags, |ports| {
+            Network::Behind(ports.iter().copied().map(proxy).collect())
+        })
+    }
+
+    /// The same, with a proxy of the test's for each way from one replica to another, so that any of them can be parted
+    /// from any others.
+    pub(crate) fn start_on_links(
         flags: &[&str],
-        proxy: impl Fn(SocketAddr) -> Option<Proxy>,
+        mut proxy: impl FnMut(SocketAddr) -> Proxy,
     ) -> Self {
-        Self::start_as(&[], flags, proxy)
+        Self::start_as(&[], flags, |ports| {
+            let mut to_all = || ports.iter().copied().map(&mut proxy).collect();
+            Network::Links((0..SIZE).map(|_| to_all()).collect())
+        })
     }
 
     /// With the replicas' files in directories of the test's.
     pub(crate) fn start_at(data: Vec<PathBuf>) -> Self {
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        Self::start_in(directory, data, &[], &[], |_| None)
+        Self::start_in(directory, data, &[], &[], |_| Network::Good)
     }
 
     fn start_as(
         diskless: &[usize],
         flags: &[&str],
-        proxy: impl Fn(SocketAddr) -> Option<Proxy>,
+        network: impl FnOnce(&[SocketAddr]) -> Network,
     ) -> Self {
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let data = |id| directory.path().join(format!("data{id}"));
         let data = (0..SIZE).map(data).collect();
-        Self::start_in(directory, data, diskless, flags, proxy)
+        Self::start_in(directory, data, diskless, flags, network)
     }
 
     fn start_in(
@@ -82,10 +102,11 @@ impl Cluster {
         data: Vec<PathBuf>,
         diskless: &[usize],
         flags: &[&str],
-        proxy: impl Fn(SocketAddr) -> Option<Proxy>,
+        network: impl FnOnce(&[SocketAddr]) -> Network,
     ) -> Self {
         let turn = turn();
         let peer_ports: Vec<HeldPort> = (0..SIZE).map(|_| HeldPort::new()).collect();
+        let addresses: Vec<SocketAddr> = peer_ports.iter().map(|port| port.address).collect();
         let mut cluster = Self {
             _turn: turn,
             directory,
@@ -93,10 +114,7 @@ impl Cluster {
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             diskless: diskless.to_vec(),
             client_ports: (0..SIZE).map(|_| HeldPort::new()).collect(),
-            peer_proxies: peer_ports
-                .iter()
-                .filter_map(|port| proxy(port.address))
-                .collect(),
+            network: network(&addresses),
             peer_ports,
             processes: (0..SIZE).map(|_| None).collect(),
         };
@@ -109,8 +127,14 @@ impl Cluster {
 
     /// Starts one that does not run.
     pub(crate) fn start_replica(&mut self, id: usize) {
+        self.start_replica_with(id, &[]);
+    }
+
+    /// The same, with more flags than the others have.
+    pub(crate) fn start_replica_with(&mut self, id: usize, flags: &[&str]) {
         assert!(self.processes[id].is_none(), "r{id} runs already");
-        let child = self.command(id).args(&self.flags).spawn().unwrap();
+        let mut command = self.command(id);
+        let child = command.args(&self.flags).args(flags).spawn().unwrap();
         self.processes[id] = Some(child);
     }
 
@@ -204,15 +228,10 @@ impl Cluster {
 
     /// The same as one replica is told it: itself where it listens, the others behind their proxies.
     fn members_for(&self, id: usize) -> String {
-        if self.peer_proxies.is_empty() {
-            return self.members();
-        }
-        let address = |other: usize| {
-            if other == id {
-                self.peer_address(id)
-            } else {
-                self.peer_proxies[other].address()
-            }
+        let address = |other: usize| match &self.network {
+            Network::Behind(proxies) if other != id => proxies[other].address(),
+            Network::Links(proxies) if other != id => proxies[id][other].address(),
+            _ => self.peer_address(other),
         };
         let members: Vec<String> = (0..SIZE)
             .map(|other| format!("{other}={}", address(other)))
@@ -222,7 +241,18 @@ impl Cluster {
 
     /// What stands before each replica's port for the others.
     pub(crate) fn peer_proxies(&self) -> &[Proxy] {
-        &self.peer_proxies
+        match &self.network {
+            Network::Behind(proxies) => proxies,
+            Network::Good | Network::Links(_) => &[],
+        }
+    }
+
+    /// What stands between each replica that dials and each that listens; nothing unless started so.
+    pub(crate) fn link_proxies(&self) -> &[Vec<Proxy>] {
+        match &self.network {
+            Network::Links(proxies) => proxies,
+            Network::Good | Network::Behind(_) => &[],
+        }
     }
 
     /// The directory of a replica's files.

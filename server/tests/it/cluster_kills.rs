@@ -43,7 +43,7 @@ const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// Waits until all five have said what their state was at one and the same slot, and checks that they agree at that
 /// and every other slot that two of them spoke of. Returns the slot.
-fn wait_for_same_hash(cluster: &Cluster) -> u64 {
+pub(crate) fn wait_for_same_hash(cluster: &Cluster) -> u64 {
     let mut said: BTreeMap<u64, BTreeMap<u8, u128>> = BTreeMap::new();
     let mut agreed = None;
     cluster.wait("all five to reach one hash slot", |cluster| {

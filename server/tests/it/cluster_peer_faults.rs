@@ -22,7 +22,7 @@ fn appends_land_once_and_in_order_while_links_are_bad() {
     };
     let cluster = Cluster::start_behind(&[], |address| {
         seed.set(seed.get() + 1);
-        Some(Proxy::stream(address, Faults::both_ways(seed.get(), rates)))
+        Proxy::stream(address, Faults::both_ways(seed.get(), rates))
     });
     let load = Load::start(cluster.options(), CLIENTS);
     load.wait_for_more(300);

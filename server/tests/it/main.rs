@@ -29,6 +29,8 @@ mod cluster_load;
 #[cfg(test)]
 mod cluster_memory;
 #[cfg(test)]
+mod cluster_nemesis;
+#[cfg(test)]
 mod cluster_pauses;
 #[cfg(test)]
 mod cluster_peer_faults;
