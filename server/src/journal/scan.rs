@@ -63,7 +63,7 @@ impl SegmentBytes {
     /// there is no first batch, because trimming leaves no such segment behind.
     pub(super) fn begin(&self) -> Result<JournalEnd, Damage> {
         let first = verify_sector(self.sectors(FIRST_PLACE, 1), self.header.salt)
-            .filter(|label| label.place == FIRST_PLACE && label.serial > Serial(0));
+            .filter(|label| label.place == FIRST_PLACE && is_countable(label.serial));
         let header = BatchHeader::decode(&self.sectors(FIRST_PLACE, 1)[SECTOR_HEADER_BYTES..]);
         let (Some(first), Some(header)) = (first, header) else {
             return Err(self.damage(FIRST_PLACE, "the first batch cannot be read"));
@@ -172,6 +172,14 @@ impl SegmentBytes {
         }
     }
 }
+
+/// Whether a journal can have so many batches: the next serial must always exist.
+fn is_countable(serial: Serial) -> bool {
+    Serial(0) < serial && serial < SERIAL_END
+}
+
+/// Out of reach for a journal that was written.
+const SERIAL_END: Serial = Serial(1 << 62);
 
 struct WholeBatch {
     label: SectorLabel,

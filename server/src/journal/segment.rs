@@ -132,7 +132,7 @@ pub(super) fn segment_number(name: &str) -> Option<u64> {
         .strip_suffix(".log")?
         .parse()
         .ok()?;
-    (segment_name(number) == name).then_some(number)
+    (number > 0 && segment_name(number) == name).then_some(number)
 }
 
 /// The name of a segment that is not yet one: opening removes what has such a name.
@@ -299,7 +299,8 @@ mod tests {
     fn only_the_names_of_segments_are_numbers() {
         assert_eq!(segment_number(&segment_name(7)), Some(7));
         assert_eq!(segment_number("segment-000000000001.log"), Some(1));
-        for name in ["segment-1.log", "segment-+00000000001.log", "identity"] {
+        let no_segments = ["segment-1.log", "segment-+00000000001.log", "identity"];
+        for name in no_segments.into_iter().chain(["segment-000000000000.log"]) {
             assert_eq!(segment_number(name), None, "{name}");
         }
         assert_eq!(segment_number("segment-000000000001.log.damaged-1"), None);

@@ -104,7 +104,8 @@ pub(super) fn restore(
 pub(super) fn verified_prefix(disk: &dyn Disk, name: &str) -> Result<u64, SnapshotError> {
     let mut reading = match Reading::open(disk, name) {
         Ok(reading) => reading,
-        Err(SnapshotError::Damaged { .. }) => return Ok(0),
+        // What a transfer brought of another version is no beginning of a snapshot either.
+        Err(SnapshotError::Damaged { .. } | SnapshotError::NewerVersion { .. }) => return Ok(0),
         Err(error) => return Err(error),
     };
     loop {

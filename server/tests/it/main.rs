@@ -59,6 +59,14 @@ mod faulty_disk;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+#[path = "../../../fuzz/src"]
+#[allow(unreachable_pub, reason = "the fuzzer's own crate gives them out")]
+mod fuzz {
+    pub(crate) mod targets;
+}
+#[cfg(test)]
+mod fuzz_corpus;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod journal;

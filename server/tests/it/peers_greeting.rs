@@ -5,7 +5,7 @@ use paxos::{Incarnation, ReplicaId};
 
 use crate::peers_cases::{SETTINGS, from_hex, payload, settings};
 
-fn greeting() -> PeerGreeting {
+pub(crate) fn greeting() -> PeerGreeting {
     PeerGreeting {
         version: 1,
         cluster: 0xc1,

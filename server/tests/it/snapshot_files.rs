@@ -68,7 +68,7 @@ fn a_snapshot_holds_the_state() {
 }
 
 #[test]
-fn two_snapshots_are_kept_also_of_one_slot() {
+pub(crate) fn two_snapshots_are_kept_also_of_one_slot() {
     let mut store = Store::new();
     let disk = FaultyDisk::new();
     let mut kept = Vec::new();
@@ -438,7 +438,7 @@ impl Store {
 }
 
 /// A disk with two snapshots, and the store that they are of.
-fn two_snapshots() -> (FaultyDisk, Store) {
+pub(crate) fn two_snapshots() -> (FaultyDisk, Store) {
     let mut store = Store::new();
     let disk = FaultyDisk::new();
     let mut kept = Vec::new();
