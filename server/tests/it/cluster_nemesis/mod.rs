@@ -1,4 +1,4 @@
-//! Five real processes whose clients go on while a nemesis kills, stops, parts, wipes and restarts them (FAULTS 9).
+//! Five real processes whose clients go on while a nemesis kills, stops, parts, wipes and restarts them.
 //!
 //! The nemesis strikes once, undoes it, waits until all are well, and strikes again. Never more than two of five suffer,
 //! but in strikes that are named for it: no majority, and a restart of all. What it does comes from a seed
