@@ -45,7 +45,9 @@ pub(super) struct SimReplica {
     /// older one and it is not here; it does not rot.
     received: Option<Slot>,
     /// The snapshot that rotted.
-    pub(super) rotten: Option<String>,
+    rotten: Option<String>,
+    /// How often one did: a snapshot that was written again under its name may rot again.
+    pub(super) times_rotten: u64,
     /// The incarnation that the next start takes instead of drawing one, for the planted bugs.
     pub(super) revived: Option<u64>,
 }
@@ -96,6 +98,7 @@ impl SimReplica {
             accepted: BTreeMap::new(),
             received: None,
             rotten: None,
+            times_rotten: 0,
             revived: None,
         }
     }
@@ -225,6 +228,7 @@ impl SimReplica {
         let bits = 8 * self.disk.content(&newest).len() as u64;
         self.disk.flip_bit(&newest, rot.between(0, bits) as usize);
         self.rotten = Some(newest);
+        self.times_rotten += 1;
         load()
     }
 

@@ -13,11 +13,11 @@ impl World {
             may_rot: self.may_forget(replica),
             ..self.start.clone()
         };
-        let rotten = self.replicas[replica].rotten.clone();
+        let times_rotten = self.replicas[replica].times_rotten;
         let before = self.replicas[replica].incarnation();
         let has_room =
             self.replicas[replica].start(&start, &mut self.random, &mut self.snapshot_random)?;
-        if self.replicas[replica].rotten != rotten {
+        if self.replicas[replica].times_rotten != times_rotten {
             self.trace(|| format!("> damage r{replica}: its newest snapshot rots"));
             self.report.disk_faults.rotten += 1;
             self.count_as_blank(replica);
