@@ -128,12 +128,15 @@ impl SimClient {
         }
     }
 
-    /// One that deletes so many times and then is done.
+    /// One that deletes so many times and then is done, without rests.
     pub(super) fn deleter(id: u64, seed: u64, faults: &Faults, operations: u64) -> Self {
         let client = Self::new(id, seed, faults, None);
         Self {
             workload: client.workload.of_deleter(),
             think_us_max: CALM_THINK_US_MAX,
+            attempt_us: CALM_ATTEMPT_US,
+            naps: 0,
+            is_calm: true,
             pipeline: 1,
             operations_left: operations,
             ..client

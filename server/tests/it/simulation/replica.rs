@@ -41,6 +41,8 @@ pub(super) struct SimReplica {
     pub(super) clock_ahead_us: u64,
     /// What each slot was last accepted to hold, as the planted bugs need to know it.
     pub(super) accepted: BTreeMap<Slot, Command>,
+    /// Above all slots that it ever accepted anything in or learned, trimmed or not.
+    pub(super) reached: Slot,
     /// The last snapshot that came from another replica. Only the newer one is of use then, because the log between an
     /// older one and it is not here; it does not rot.
     received: Option<Slot>,
@@ -96,6 +98,7 @@ impl SimReplica {
             disk_stalls_until: 0,
             clock_ahead_us: 0,
             accepted: BTreeMap::new(),
+            reached: Slot(0),
             received: None,
             rotten: None,
             times_rotten: 0,

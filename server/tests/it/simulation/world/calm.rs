@@ -169,11 +169,10 @@ impl World {
         Ok(())
     }
 
-    /// What waits for this replica's disk, or for the end of its pause, comes soon, in its order.
+    /// What is to come to this replica, be it long after this, comes soon and in its order.
     fn hasten(&mut self, replica: usize) {
         let soon = self.now + SOON_US;
-        let late = self.events.split_off(&(soon, 0));
-        for ((time, number), event) in late {
+        for ((time, number), event) in std::mem::take(&mut self.events) {
             if event.befalls() == Some(replica) {
                 self.scheduled += 1;
                 self.events.insert((soon, self.scheduled), event);

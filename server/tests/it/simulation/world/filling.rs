@@ -120,6 +120,14 @@ impl World {
         if self.filling.kind != Kind::ToTheReserve {
             return self.end_filling();
         }
+        // A minute of crashes and elections, many a second, may have used it up: no reserve is made for that.
+        for replica in self
+            .replicas
+            .iter()
+            .filter(|replica| replica.disk.has_quota())
+        {
+            replica.disk.fill(RESERVE_BYTES);
+        }
         let client = self.clients.len();
         let seed = self.filling.random.draw();
         let deleter = SimClient::deleter(client as u64, seed, &self.faults, DELETES);

@@ -1,9 +1,11 @@
 //! What must hold: at every step of the replicas, and at the end of the history.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::hash::{Hash, Hasher};
+use std::io::BufWriter;
 
-use client::history::{Kind, Operation, check_key};
+use client::history::{Kind, Line, Operation, Status, check_key};
 
 use super::World;
 use super::calm::{OPERATIONS_MIN, SIMULATED_US_MAX};
@@ -47,8 +49,10 @@ impl World {
             }
         }
         for (key, operations) in keys {
-            check_history(&operations)
-                .map_err(|error| format!("key {}: {error}", String::from_utf8_lossy(&key)))?;
+            check_history(&operations).map_err(|error| {
+                write_history(&key, &operations);
+                format!("key {}: {error}", String::from_utf8_lossy(&key))
+            })?;
         }
         self.report.simulated_us = self.now;
         if self.report.operations < OPERATIONS_MIN || self.now > SIMULATED_US_MAX {
@@ -59,6 +63,24 @@ impl World {
         }
         self.report.trace_hash = self.hasher.finish();
         Ok(self.report)
+    }
+}
+
+/// Writes the operations of a key to the file that `SIM_HISTORY` names, as `kvpaxos-client check` reads them.
+fn write_history(key: &[u8], operations: &[Operation]) {
+    let Ok(path) = std::env::var("SIM_HISTORY") else {
+        return;
+    };
+    let mut file = BufWriter::new(File::create(&path).expect("SIM_HISTORY can be written"));
+    for operation in operations {
+        let line = Line {
+            key: key.to_vec(),
+            operation: operation.clone(),
+            status: operation.returned.map_or(Status::Unknown, |_| Status::Ok),
+            ended: operation.returned.unwrap_or(u64::MAX),
+        };
+        line.write_to(&mut file)
+            .expect("SIM_HISTORY can be written");
     }
 }
 

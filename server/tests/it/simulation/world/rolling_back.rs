@@ -92,8 +92,8 @@ impl World {
         let blank = self.blank_replicas();
         let process = self.replicas[replica].running();
         let promised = process.node.promised();
-        let accepted = self.replicas[replica].accepted.last_key_value();
-        let above = accepted.map_or(Slot(0), |(slot, _)| slot.next());
+        // What it holds now does not tell: it may have accepted, applied and trimmed, and its learner may be away.
+        let above = self.replicas[replica].reached;
         let knows = |other: &usize| {
             let is_honest = !self.replicas[*other].disk.has_lied();
             let process = self.replicas[*other].process.as_ref();

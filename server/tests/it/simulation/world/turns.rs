@@ -97,8 +97,11 @@ impl World {
         let mut persist = output.persist;
         let mut last_accepted = None;
         if let Some(persist) = &persist {
-            note_accepted(&mut self.replicas[replica].accepted, &persist.records);
+            let holder = &mut self.replicas[replica];
+            note_accepted(&mut holder.accepted, &persist.records);
             last_accepted = persist.records.last().map(slot_of);
+            let above = persist.records.iter().map(|record| slot_of(record).next());
+            holder.reached = above.fold(holder.reached, Ord::max);
         }
         if self.bug == Some(Bug::PromiseNotPersisted) {
             persist = persist.map(without_promise);
