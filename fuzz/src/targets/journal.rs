@@ -31,8 +31,11 @@ pub fn journal(input: &[u8]) {
         assert!(contents(&disk) == before, "what is refused changes nothing");
         return;
     };
+    let has_lost_files = before.iter().any(|(name, _)| !disk.names().contains(name));
     let (again, torn) = open(&disk, 2).expect("what was opened can be opened again");
-    assert_eq!(again.records, replayed.records);
+    // Segments that a crash left over from trimming are read once more, and removed.
+    assert!(replayed.records.ends_with(&again.records));
+    assert!(has_lost_files || again.records.len() == replayed.records.len());
     assert_eq!(again.state, replayed.state);
     assert_eq!(torn, None, "what was torn is cut");
 }
