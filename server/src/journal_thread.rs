@@ -362,15 +362,13 @@ impl Writer {
     }
 
     fn take_spare(&mut self, spare: Result<Spare, JournalError>) -> Result<(), WriteError> {
-        let was_made = spare.is_ok();
         match self.journal.take_spare(spare) {
-            Ok(()) => Ok(()),
-            Err(error) if was_made && !error.is_disk_full() => Err(error.into()),
-            Err(error) => {
+            Err(error) if error.is_disk_full() => {
                 self.room.say_unready("the next segment", &error);
                 self.order_at = Instant::now() + ORDER_AGAIN_AFTER;
                 Ok(())
             }
+            taken => Ok(taken?),
         }
     }
 

@@ -90,17 +90,24 @@ fn run(
         match job {
             SnapshotJob::Take(step) => match work.take(step) {
                 Ok(progress) => replica_thread.send(Event::Snapshot(progress)),
-                Err(broken) => {
-                    fatal.end(&broken.to_string());
-                    return;
-                }
+                Err(broken) => return fatal.end(&why(&broken)),
             },
-            SnapshotJob::Transfer(step) => {
-                if let Some(progress) = work.transfer(step) {
-                    replica_thread.send(Event::Transfer(progress));
-                }
-            }
+            SnapshotJob::Transfer(step) => match work.transfer(step) {
+                Ok(Some(progress)) => replica_thread.send(Event::Transfer(progress)),
+                Ok(None) => {}
+                Err(broken) => return fatal.end(&why(&broken)),
+            },
         }
+    }
+}
+
+/// What is said of what ends the process.
+fn why(broken: &SnapshotError) -> String {
+    match broken {
+        SnapshotError::Disk { .. } => {
+            format!("the disk failed a snapshot, so this replica stops: {broken}")
+        }
+        _ => broken.to_string(),
     }
 }
 
@@ -150,34 +157,40 @@ impl SnapshotWork {
         self.is_reserve_missing = kept.is_err();
     }
 
-    /// Does a step of a transfer, and says how that went, if somebody waits for it. A disk that does not take what comes
-    /// fails the transfer and nothing else.
-    pub fn transfer(&mut self, step: TransferStep) -> Option<TransferProgress> {
+    /// Does a step of a transfer, and says how that went, if somebody waits for it. A full disk fails the transfer and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// One that [is fatal](SnapshotError::is_fatal): the process must stop.
+    pub fn transfer(
+        &mut self,
+        step: TransferStep,
+    ) -> Result<Option<TransferProgress>, SnapshotError> {
         let done = match step {
             TransferStep::Read { to, slot, offset } => {
                 let piece = self.read(slot, offset);
-                return Some(TransferProgress::Read {
+                return Ok(Some(TransferProgress::Read {
                     to,
                     slot,
                     offset,
                     piece,
-                });
+                }));
             }
             TransferStep::GiveUp => {
                 if let Some(incoming) = self.incoming.take() {
                     incoming.give_up();
                 }
                 self.keep_reserve();
-                return None;
+                return Ok(None);
             }
             TransferStep::Reserve { bytes } => {
                 self.expected_bytes = bytes;
                 self.keep_reserve();
-                return None;
+                return Ok(None);
             }
             TransferStep::DropKept => {
                 snapshot::drop_all(&*self.disk, &mut self.kept);
-                return None;
+                return Ok(None);
             }
             TransferStep::Take {
                 slot,
@@ -186,9 +199,12 @@ impl SnapshotWork {
             } => self.receive(slot, offset, &bytes),
             TransferStep::Finish { slot, cluster } => self.finish_receiving(slot, cluster),
         };
-        let done = done.unwrap_or_else(|error| TransferProgress::Failed(error.to_string()));
+        let done = match done {
+            Err(error) if error.is_fatal() => return Err(error),
+            done => done.unwrap_or_else(|error| TransferProgress::Failed(error.to_string())),
+        };
         self.keep_reserve();
-        Some(done)
+        Ok(Some(done))
     }
 
     /// A snapshot that cannot be read is none: the receiver will ask for another.
@@ -255,14 +271,14 @@ impl SnapshotWork {
         })
     }
 
-    /// Does a step. A disk that does not take it fails the snapshot and nothing else.
+    /// Does a step. A full disk fails the snapshot and nothing else.
     ///
     /// # Errors
-    /// [`SnapshotError::OtherHash`]: the process must stop.
+    /// One that [is fatal](SnapshotError::is_fatal): the process must stop.
     pub fn take(&mut self, step: SnapshotStep) -> Result<SnapshotProgress, SnapshotError> {
         match self.try_step(step) {
             Ok(progress) => Ok(progress),
-            Err(broken @ SnapshotError::OtherHash { .. }) => Err(broken),
+            Err(error) if error.is_fatal() => Err(error),
             Err(error) => {
                 if let Some(writer) = self.writer.take() {
                     writer.give_up();

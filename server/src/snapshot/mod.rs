@@ -33,6 +33,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::journal::is_disk_full;
+
 pub use files::{Kept, drop_all, give_up_leftovers, is_snapshot_name, newest, read_piece};
 pub use incoming::Incoming;
 pub use reader::{Loaded, Restored, load};
@@ -86,6 +88,17 @@ pub enum SnapshotError {
 }
 
 impl SnapshotError {
+    /// Whether the process must stop: the disk failed, and not for want of room, or the state is broken. What the disk
+    /// says from then on, of this file or another, proves nothing.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Disk { source, .. } => !is_disk_full(source),
+            Self::OtherHash { .. } => true,
+            Self::Damaged { .. } | Self::NewerVersion { .. } => false,
+        }
+    }
+
     fn disk<'a>(action: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Disk {
             action,

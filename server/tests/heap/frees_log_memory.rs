@@ -106,7 +106,7 @@ impl Trio {
             self.taken += 1;
         }
         for step in output.transfers {
-            if let Some(progress) = self.snapshots[place].transfer(step) {
+            if let Some(progress) = self.snapshots[place].transfer(step).unwrap() {
                 self.nodes[place].transfer_progress(progress);
             }
         }

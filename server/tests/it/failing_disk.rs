@@ -13,6 +13,7 @@ use crate::strace::{Call, Fault, Purpose, Trace};
 use crate::thin_disk::{DataMode, ThinDisk};
 
 #[test]
+#[ignore = "as root, with mkfs.ext4: mounts a file system on a loop device"]
 fn a_sync_that_fails_ends_the_process_and_nothing_answered_is_lost() {
     let disk = ThinDisk::new(DataMode::Journaled);
     let mut replica = Replica::start(&disk.path().join("data"));
@@ -43,6 +44,7 @@ fn a_sync_that_fails_ends_the_process_and_nothing_answered_is_lost() {
 /// Where only new blocks fail, what was made in full beforehand goes on to be written, and then the process waits for room like on
 /// any full disk; unless the file system gives up first, because blocks of its own fail: then it ends with a sentence.
 #[test]
+#[ignore = "as root, with mkfs.ext4: mounts a file system on a loop device"]
 fn a_disk_that_promised_more_than_it_has_loses_nothing() {
     let disk = ThinDisk::new(DataMode::Ordered);
     let mut replica = Replica::start(&disk.path().join("data"));
@@ -73,6 +75,7 @@ fn a_disk_that_promised_more_than_it_has_loses_nothing() {
 /// Under load the leader's disk fails a sync: its process ends with a sentence, nobody else notices, and when it comes back it
 /// votes, since nothing of what it had promised is lost.
 #[test]
+#[ignore = "with strace: makes system calls fail"]
 fn a_failed_sync_of_the_leader_ends_it_and_nobody_else() {
     let mut cluster = Cluster::start(&[]);
     let load = Load::start(cluster.options(), 5);
@@ -113,6 +116,7 @@ fn a_failed_sync_of_the_leader_ends_it_and_nobody_else() {
 /// The disk says that it wrote and did not. Of a replica alone that is an answer lost; what was written behind the gap shows it,
 /// so the replica does not start, and names the place.
 #[test]
+#[ignore = "with strace: makes system calls fail"]
 fn a_write_that_the_disk_only_claims_is_found_at_the_next_start() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = directory.path().join("data");

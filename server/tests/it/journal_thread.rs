@@ -1,6 +1,7 @@
 //! The journal thread over a disk that fails or is full: work is durable in order, nothing is said after a failure, and
 //! room is waited for.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -206,6 +207,26 @@ fn after_a_failed_write_nothing_more_is_reported() {
         };
         assert!(is_old, "{event:?} was reported after the failure");
     }
+}
+
+#[test]
+fn a_disk_that_fails_the_next_segment_ends_the_process() {
+    let mut ended = 0;
+    // Each step of what is made beforehand: room for the next start, on which nothing rests, and the next segment.
+    for step in 0..8 {
+        let disk = FaultyDisk::new();
+        open(&disk, &mut |_, _| {});
+        let steps = disk.steps();
+        open(&disk, &mut |_, _| {});
+        disk.plan(disk.steps() - steps + step, Fault::Fail(ErrorKind::Other));
+        let (bench, _) = Bench::start(&disk);
+        std::thread::sleep(Duration::from_millis(50));
+        let said = bench.said.lock().clone();
+        let message = "the journal failed, so this replica stops: …";
+        assert!(said.iter().all(|why| says(why, message)), "{said:?}");
+        ended += said.len();
+    }
+    assert!(ended > 0, "no step was one of the next segment");
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Cluster {
         match job {
             SnapshotJob::Take(step) => node.snapshot_progress(work.take(step).unwrap()),
             SnapshotJob::Transfer(step) => {
-                if let Some(progress) = work.transfer(step) {
+                if let Some(progress) = work.transfer(step).unwrap() {
                     node.transfer_progress(progress);
                 }
             }

@@ -3,14 +3,19 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kvpaxos_server::journal::Disk;
+use kvpaxos_server::journal_thread::Fatal;
+use kvpaxos_server::mailbox::mailbox;
 use kvpaxos_server::node::{SnapshotProgress, SnapshotStep, TransferProgress, TransferStep};
-use kvpaxos_server::snapshot::{Kept, load};
-use kvpaxos_server::snapshot_thread::SnapshotWork;
+use kvpaxos_server::snapshot::{Kept, SnapshotError, load};
+use kvpaxos_server::snapshot_thread::{SnapshotJob, SnapshotThread, SnapshotWork};
+use mio::{Poll, Token};
 use paxos::Slot;
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
+use crate::messages::says;
 use crate::snapshot_files::{Store, snapshots};
 use crate::warnings;
 
@@ -52,7 +57,7 @@ fn a_snapshot_is_received_on_a_disk_without_a_free_byte() {
             offset: offset - bytes.len() as u64,
             bytes,
         };
-        let taken = work.transfer(step).unwrap();
+        let taken = work.transfer(step).unwrap().unwrap();
         assert!(
             matches!(taken, TransferProgress::Taken { offset: at, .. } if at == offset),
             "{taken:?}"
@@ -61,6 +66,7 @@ fn a_snapshot_is_received_on_a_disk_without_a_free_byte() {
     let cluster = store.cluster();
     let received = work
         .transfer(TransferStep::Finish { slot, cluster })
+        .unwrap()
         .unwrap();
     assert!(
         matches!(received, TransferProgress::Received { .. }),
@@ -93,15 +99,15 @@ fn what_finds_no_room_is_given_up_and_leaves_its_room_to_the_next() {
         offset: 0,
         bytes: vec![7; 400_000],
     };
-    let failed = work.transfer(too_long()).unwrap();
+    let failed = work.transfer(too_long()).unwrap().unwrap();
     assert!(matches!(failed, TransferProgress::Failed(_)), "{failed:?}");
     assert_eq!((disk.names(), disk.used_bytes()), before);
     let failed = take(&mut store, &mut work);
     assert!(matches!(failed, SnapshotProgress::Failed(_)), "{failed:?}");
     assert_eq!((disk.names(), disk.used_bytes()), before);
     disk.set_quota(None);
-    work.transfer(too_long());
-    assert!(work.transfer(TransferStep::GiveUp).is_none());
+    work.transfer(too_long()).unwrap();
+    assert!(work.transfer(TransferStep::GiveUp).unwrap().is_none());
     assert_eq!((disk.names(), disk.used_bytes()), before);
     let durable = take(&mut store, &mut work);
     assert!(
@@ -111,17 +117,23 @@ fn what_finds_no_room_is_given_up_and_leaves_its_room_to_the_next() {
 }
 
 #[test]
-fn a_disk_that_fails_at_any_step_of_a_snapshot_leaves_nothing_half_made() {
+fn what_fails_at_any_step_leaves_nothing_half_made_and_a_broken_disk_ends_the_process() {
     let (disk, mut store, _) = two_snapshots();
     store.put(b"key", &vec![3; 50_000]);
     let steps = steps_of(&disk, &mut store);
     assert!(steps > 10, "{steps} steps are too few");
+    let mut ended = 0;
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
         for step in 0..steps {
             let disk = disk.copy();
             let mut work = work_on(&disk, &store);
             disk.plan(step, Fault::Fail(kind));
-            let first = take(&mut store, &mut work);
+            let first = try_take(&mut store, &mut work);
+            if let Err(broken) = &first {
+                assert_eq!(kind, io::ErrorKind::Other, "step {step}: {broken}");
+                ended += 1;
+                work = work_on(&disk, &store);
+            }
             let names = disk.names();
             assert!(
                 !names.iter().any(|name| name.ends_with(".tmp")),
@@ -134,6 +146,44 @@ fn a_disk_that_fails_at_any_step_of_a_snapshot_leaves_nothing_half_made() {
             );
         }
     }
+    // The other steps are about room that is kept, on which nothing rests.
+    assert!(ended > 5, "{ended} of {steps}");
+}
+
+#[test]
+fn a_broken_disk_under_a_snapshot_that_comes_ends_the_process() {
+    let (disk, _, mut work) = two_snapshots();
+    // After the room that was kept got the file's name.
+    disk.plan(2, Fault::Fail(io::ErrorKind::Other));
+    let step = TransferStep::Take {
+        slot: Slot(1 << 40),
+        offset: 0,
+        bytes: vec![7; 5_000],
+    };
+    let broken = work.transfer(step).unwrap_err();
+    assert!(broken.is_fatal(), "{broken}");
+}
+
+#[test]
+fn a_snapshot_that_the_disk_fails_ends_the_process() {
+    let (disk, mut store, _) = two_snapshots();
+    let kept = load(&disk, store.cluster()).unwrap().kept;
+    let poll = Poll::new().unwrap();
+    let (outside, _inbox) = mailbox(poll.registry(), Token(0)).unwrap();
+    let (sink, said) = crossbeam_channel::unbounded();
+    let fatal = Fatal::new(move |why| sink.send(why.to_owned()).unwrap());
+    let thread = SnapshotThread::start(Arc::new(disk.clone()), kept, outside, fatal).unwrap();
+    let (head, state_hash) = store.node.begin_snapshot().unwrap();
+    let step = SnapshotStep::Begin {
+        head: Box::new(head),
+        state_hash,
+    };
+    disk.plan(1, Fault::Fail(io::ErrorKind::Other));
+    thread.steps().send(SnapshotJob::Take(step)).unwrap();
+    let why = said.recv_timeout(Duration::from_secs(20)).unwrap();
+    let message = "the disk failed a snapshot, so this replica stops: …";
+    assert!(says(&why, message), "{why}");
+    thread.join();
 }
 
 /// The disk is full all the while.
@@ -149,7 +199,7 @@ fn a_crash_between_any_two_steps_on_a_full_disk_leaves_two_snapshots_and_room_fo
             disk.sync_directory().unwrap();
             disk.fill(0);
             disk.plan(step, Fault::Stop);
-            take(&mut store, &mut work);
+            let _ = try_take(&mut store, &mut work);
             assert!(disk.is_stopped(), "step {step}");
             if seed % 2 == 0 {
                 disk.kill();
@@ -219,17 +269,21 @@ fn work_on(disk: &FaultyDisk, store: &Store) -> SnapshotWork {
     SnapshotWork::new(Arc::new(disk.clone()), kept)
 }
 
-/// Takes a snapshot, step by step, until it is durable or cannot be.
+/// Takes a snapshot, step by step, until it is durable or finds no room.
 fn take(store: &mut Store, work: &mut SnapshotWork) -> SnapshotProgress {
+    try_take(store, work).unwrap()
+}
+
+fn try_take(store: &mut Store, work: &mut SnapshotWork) -> Result<SnapshotProgress, SnapshotError> {
     let (head, state_hash) = store.node.begin_snapshot().unwrap();
     let mut step = SnapshotStep::Begin {
         head: Box::new(head),
         state_hash,
     };
     loop {
-        match work.take(step).unwrap() {
+        match work.take(step)? {
             SnapshotProgress::Written => {}
-            ended => return ended,
+            ended => return Ok(ended),
         }
         step = store
             .node

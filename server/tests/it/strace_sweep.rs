@@ -27,6 +27,7 @@ use crate::tagged_writes::Writes;
 const CASES_MAX: usize = 100;
 
 #[test]
+#[ignore = "with strace: makes system calls fail"]
 fn every_call_that_changes_a_file_may_fail_or_be_the_last() {
     let _turn = cluster::turn();
     let stage = Stage::new();
@@ -79,11 +80,6 @@ impl Scene {
             Self::LaterStart => "later start",
             Self::Thread(name) => name,
         }
-    }
-
-    /// Whether a sync that fails must end the process. What the other two threads make is made anew.
-    fn stops_at_failed_syncs(self) -> bool {
-        !matches!(self, Self::Thread("segments" | "snapshots"))
     }
 }
 
@@ -371,7 +367,7 @@ impl Run {
 
 impl Case {
     fn is_sync(&self) -> bool {
-        self.call.name.ends_with("sync") && self.scene.stops_at_failed_syncs()
+        self.call.name.ends_with("sync")
     }
 }
 

@@ -283,7 +283,8 @@ impl Process {
         let Some(step) = self.transfers.pop_front() else {
             return Ok(false);
         };
-        let Some(progress) = self.snapshots.transfer(step) else {
+        let progress = self.snapshots.transfer(step);
+        let Some(progress) = progress.map_err(|error| error.to_string())? else {
             return Ok(false);
         };
         if let TransferProgress::Failed(why) = &progress

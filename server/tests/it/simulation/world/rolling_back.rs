@@ -4,7 +4,7 @@
 //! promised as much, and has applied every slot in which the unlucky one accepted something. Any quorum that it is a part
 //! of from then on has one of them in it.
 
-use paxos::{Incarnation, Slot};
+use paxos::Incarnation;
 
 use super::World;
 use super::event::Event;
