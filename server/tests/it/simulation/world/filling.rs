@@ -28,6 +28,8 @@ pub(super) struct Filling {
     random: Random,
     kind: Kind,
     interval_us_max: u64,
+    /// How many slots were chosen when disks became full for the first time.
+    chosen_before: Option<u64>,
     /// The number of the client that deletes while the reserve is all there is.
     deleter: Option<usize>,
 }
@@ -47,6 +49,7 @@ impl Filling {
             kind: if happens { kind } else { Kind::Never },
             interval_us_max: random.pick(&[300 * MS, 1_000 * MS, 3_000 * MS]),
             random,
+            chosen_before: None,
             deleter: None,
         }
     }
@@ -93,6 +96,7 @@ impl World {
             return;
         }
         self.schedule_filling();
+        self.filling.chosen_before.get_or_insert(self.report.chosen);
         let count = self.replicas.len();
         let random = &mut self.filling.random;
         let befallen = random.pick(&[1, count / 2 + 1, count]);
@@ -120,13 +124,13 @@ impl World {
         if self.filling.kind != Kind::ToTheReserve {
             return self.end_filling();
         }
-        // A minute of crashes and elections, many a second, may have used it up: no reserve is made for that.
-        for replica in self
-            .replicas
-            .iter()
-            .filter(|replica| replica.disk.has_quota())
-        {
-            replica.disk.fill(RESERVE_BYTES);
+        let chosen = self.report.chosen - self.filling.chosen_before.unwrap_or_default();
+        if chosen < CHOSEN_MIN {
+            // Nothing but a minute of crashes and elections, many a second, used it up: no reserve is made for that.
+            let replicas = self.replicas.iter();
+            replicas
+                .filter(|replica| replica.disk.has_quota())
+                .for_each(|replica| replica.disk.fill(RESERVE_BYTES));
         }
         let client = self.clients.len();
         let seed = self.filling.random.draw();
@@ -165,3 +169,6 @@ const RESERVE_BYTES: u64 = 800 << 10;
 const TIGHT_US: u64 = 10_000 * MS;
 
 const DELETES: u64 = 5;
+
+/// Fewer than clients that are served write in a second.
+const CHOSEN_MIN: u64 = 20;
