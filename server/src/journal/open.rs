@@ -203,13 +203,6 @@ impl Reading {
         if numbers[0] > oldest {
             return Err(missing(numbers[0] - 1).into());
         }
-        if oldest > reading.newest.segment.header.number {
-            return Err(Damage {
-                why: format!("the last batch says that every segment before {oldest} is trimmed"),
-                ..reading.end_as_damage()
-            }
-            .into());
-        }
         reading.closed.retain(|closed| closed.number >= oldest);
         let trimmed = before
             .iter()

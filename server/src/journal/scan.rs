@@ -127,6 +127,9 @@ impl SegmentBytes {
         if header.sectors() > self.header.sectors() - place {
             return Err(self.damage(place, "a batch longer than its segment"));
         }
+        if header.oldest_segment > self.header.number {
+            return Err(self.damage(place, "a batch that trims the segment it is in"));
+        }
         Ok(Some((label, header)))
     }
 
