@@ -5,3 +5,5 @@ cd "$(dirname "$0")"
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked --quiet
+# The fuzz targets are a workspace of their own, whose lock file names what the programs need.
+cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null

@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use kvpaxos_client::{ClientOptions, Transport};
 use log::LevelFilter;
 
-use self::parse::{parse_label, parse_log_level, parse_seconds, parse_time};
+use self::parse::{parse_label, parse_log_level, parse_rate, parse_seconds, parse_time};
 use crate::exit::Failure;
 use crate::manual;
 
@@ -204,6 +204,15 @@ pub(crate) struct BenchArguments {
     /// How many keys there are: 1 to 100000000
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub(crate) keys: u32,
+    /// Which keys are drawn how often
+    #[arg(long, value_enum, default_value_t = Distribution::Uniform)]
+    pub(crate) distribution: Distribution,
+    /// Begin so many operations a second, all clients together, instead of one whenever one ends: above 0
+    ///
+    /// Latency counts from the time at which an operation was due, so that a stall counts for all that were due meanwhile. What
+    /// is due while all clients have --pipeline outstanding waits for one that is free.
+    #[arg(long, value_name = "OPS", value_parser = parse_rate, allow_hyphen_values = true)]
+    pub(crate) rate: Option<f64>,
     /// How long to measure: above 0, up to 1000000
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds, allow_hyphen_values = true)]
     pub(crate) seconds: f64,
@@ -228,6 +237,9 @@ pub(crate) struct BenchArguments {
     /// file is whole when the program has ended by itself. docs/OPERATIONS.md explains the lines.
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+    /// Write what each second did to this file, one line each: rate, errors, latency
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
     /// Stay with the replica that each client began with, instead of going to the leader
     #[arg(long)]
     pub(crate) spread: bool,
@@ -251,6 +263,24 @@ pub(crate) struct CheckArguments {
     /// How long judging may take before it ends undecided
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub(crate) limit: Duration,
+}
+
+/// How often the load generator draws which key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Distribution {
+    /// All keys alike
+    Uniform,
+    /// The n-th key in proportion to n to the power of -0.99: few keys are hot, as with users
+    Zipfian,
+}
+
+impl Distribution {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Zipfian => "zipfian",
+        }
+    }
 }
 
 /// What the clients of the load generator do.

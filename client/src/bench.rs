@@ -5,7 +5,9 @@
 
 mod load;
 mod measure;
+mod pace;
 mod record;
+mod series;
 mod watch;
 
 use std::io::{self, Write};
@@ -13,14 +15,16 @@ use std::time::{Duration, Instant};
 
 use common::quote::Elided;
 use kvpaxos_client::{
-    Check, CheckPlan, CheckReport, ClientOptions, Completion, Fleet, Operation, Reply,
+    Check, CheckPlan, CheckReport, ClientOptions, Completion, Fleet, Operation, Reply, Ticket,
 };
 
 use crate::args::{BenchArguments, BenchOperation};
 use crate::exit::{Exit, Failure};
 use load::Load;
 use measure::Measure;
+use pace::Pace;
 use record::Record;
+use series::Series;
 use watch::Watch;
 
 /// How often progress is shown.
@@ -51,11 +55,11 @@ pub(crate) fn run(
             .as_deref()
             .map(Record::create)
             .transpose()?,
-        pipeline: arguments.pipeline as usize,
+        used: Vec::new(),
         done: Vec::new(),
     };
     bench.fill_in()?;
-    let measure = bench.measure(Duration::from_secs_f64(arguments.seconds))?;
+    let measure = bench.measure(arguments)?;
     let left = bench.keys_left();
     let check = bench.read_back()?;
     if let Some(record) = bench.record.take() {
@@ -86,6 +90,15 @@ fn plan(arguments: &BenchArguments, uses_datagrams: bool) -> CheckPlan {
     }
 }
 
+/// The measured part.
+#[derive(Debug)]
+struct Run {
+    end: Instant,
+    pace: Pace<Ticket>,
+    measure: Measure,
+    series: Series,
+}
+
 #[derive(Debug)]
 struct Bench {
     fleet: Fleet,
@@ -93,7 +106,8 @@ struct Bench {
     watch: Watch,
     check: Option<Check>,
     record: Option<Record>,
-    pipeline: usize,
+    /// What is finished, for its memory.
+    used: Vec<Operation>,
     /// What a turn finished; kept to spare allocations.
     done: Vec<(usize, Completion)>,
 }
@@ -148,79 +162,74 @@ impl Bench {
     }
 
     /// The measured part, and after it the wait for what is outstanding.
-    fn measure(&mut self, duration: Duration) -> Result<Measure, Failure> {
+    fn measure(&mut self, arguments: &BenchArguments) -> Result<Measure, Failure> {
+        let series = Series::begin(arguments.csv.as_deref())?;
         self.watch.begin_measuring();
         let start = Instant::now();
-        let mut end = start + duration;
-        let mut measure = Measure::new(start);
-        for client in 0..self.clients() {
-            for _ in 0..self.pipeline {
-                self.submit(client, start, None);
-            }
-        }
-        let mut next_progress = start + PROGRESS_EVERY;
+        let pipeline = arguments.pipeline as usize;
+        let mut run = Run {
+            end: start + Duration::from_secs_f64(arguments.seconds),
+            pace: Pace::new(start, arguments.rate, self.clients(), pipeline),
+            measure: Measure::new(start),
+            series,
+        };
+        let mut second_began = start;
         loop {
             let now = Instant::now();
             if self.watch.is_stopped() {
                 eprintln!("stopping once all is answered; Ctrl-C again ends at once");
-                end = now;
+                run.end = now;
             }
-            if now >= end {
+            let second_ends = run.end.min(second_began + PROGRESS_EVERY);
+            if now >= second_ends && second_ends > second_began {
+                run.series
+                    .end_second(second_ends - start, second_ends - second_began)?;
+                second_began = second_ends;
+            }
+            if now >= run.end {
                 break;
             }
-            if now >= next_progress {
-                measure.show_progress();
-                next_progress += PROGRESS_EVERY;
-            }
-            let wait = end.min(next_progress).saturating_duration_since(now);
+            self.begin_due(now, &mut run.pace);
+            let wake_at = run.pace.next_at().unwrap_or(run.end);
+            let wake_at = wake_at.min(run.end).min(second_began + PROGRESS_EVERY);
+            let wait = wake_at.saturating_duration_since(Instant::now());
             self.fleet.turn(wait, &mut self.done)?;
-            self.handle_done(end, &mut measure)?;
+            self.handle_done(&mut run)?;
         }
-        if end >= next_progress {
-            measure.show_progress();
+        run.measure.end(run.end, run.pace.not_begun(run.end));
+        while (0..self.clients()).any(|client| self.fleet.unfinished(client) > 0) {
+            self.fleet.turn(PROGRESS_EVERY, &mut self.done)?;
+            self.handle_done(&mut run)?;
         }
-        measure.end(end);
-        self.drain(end, &mut measure)?;
-        Ok(measure)
+        Ok(run.measure)
     }
 
-    fn handle_done(&mut self, end: Instant, measure: &mut Measure) -> Result<(), Failure> {
+    fn begin_due(&mut self, now: Instant, pace: &mut Pace<Ticket>) {
+        while let Some((client, due)) = pace.next(now) {
+            let operation = match &mut self.check {
+                Some(check) => check.next(client, now),
+                None => self.load.next(self.used.pop()),
+            };
+            let ticket = self.fleet.submit_at(client, operation, now);
+            pace.begun(client, ticket, due);
+        }
+    }
+
+    fn handle_done(&mut self, run: &mut Run) -> Result<(), Failure> {
         let now = Instant::now();
-        let mut done = std::mem::take(&mut self.done);
-        for (client, completion) in done.drain(..) {
+        for (client, completion) in self.done.drain(..) {
             self.watch.note(&completion)?;
-            measure.note(&completion, now, end);
+            let due = run.pace.ended(client, completion.ticket);
+            let due = due.unwrap_or(completion.submitted);
+            run.measure
+                .note(&completion, due, now, run.end, &mut run.series);
             if let Some(check) = &mut self.check {
                 check.note(client, &completion, now);
             }
-            let used = match &mut self.record {
-                Some(record) => {
-                    record.note(client, completion, now)?;
-                    None
-                }
-                None => Some(completion.operation),
-            };
-            if now < end {
-                self.submit(client, now, used);
+            match &mut self.record {
+                Some(record) => record.note(client, completion, now)?,
+                None => self.used.push(completion.operation),
             }
-        }
-        self.done = done;
-        Ok(())
-    }
-
-    fn submit(&mut self, client: usize, now: Instant, used: Option<Operation>) {
-        let operation = match &mut self.check {
-            Some(check) => check.next(client, now),
-            None => self.load.next(used),
-        };
-        self.fleet.submit_at(client, operation, now);
-    }
-
-    fn drain(&mut self, end: Instant, measure: &mut Measure) -> Result<(), Failure> {
-        let clients = self.clients();
-        while (0..clients).any(|client| self.fleet.unfinished(client) > 0) {
-            self.fleet.turn(PROGRESS_EVERY, &mut self.done)?;
-            self.handle_done(end, measure)?;
         }
         Ok(())
     }

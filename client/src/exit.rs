@@ -109,6 +109,14 @@ pub(crate) enum Failure {
         /// Why.
         error: io::Error,
     },
+    /// What each second did cannot be written.
+    #[error("cannot write the seconds to {file}: {error}")]
+    Series {
+        /// Which file.
+        file: String,
+        /// Why.
+        error: io::Error,
+    },
     /// The history cannot be read, or is none.
     #[error("{file}: {error}")]
     NoHistory {
@@ -150,6 +158,7 @@ impl Failure {
             Self::Usage(_)
             | Self::Log { .. }
             | Self::History { .. }
+            | Self::Series { .. }
             | Self::NoHistory { .. }
             | Self::Input(_)
             | Self::Output(_)

@@ -14,6 +14,9 @@ const LABEL_BYTES_MAX: usize = 64;
 /// The longest `bench`, some eleven days.
 const SECONDS_MAX: f64 = 1e6;
 
+/// No machine does more.
+const RATE_MAX: f64 = 10_000_000.0;
+
 /// Reads `500ms`, `10s`, `1h`.
 pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text)
@@ -30,6 +33,15 @@ pub(super) fn parse_seconds(text: &str) -> Result<f64, String> {
         Ok(seconds) if seconds > 0.0 && seconds <= SECONDS_MAX => Ok(seconds),
         Ok(_) => Err("it must be above zero, and at most 1000000".to_owned()),
         Err(_) => Err("it is a number of seconds: 10, 0.5".to_owned()),
+    }
+}
+
+/// Reads how many operations a second are to begin.
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
+        Ok(_) => Err("it must be above zero, and at most 10000000".to_owned()),
+        Err(_) => Err("it is a number of operations a second: 5000, 0.5".to_owned()),
     }
 }
 

@@ -6,8 +6,12 @@ use common::quote::Elided;
 use kvpaxos_client::Operation;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
+use rand_distr::{Distribution as _, Zipf};
 
-use crate::args::{BenchArguments, BenchOperation};
+use crate::args::{BenchArguments, BenchOperation, Distribution};
+
+/// As in the Yahoo! Cloud Serving Benchmark.
+const ZIPF_EXPONENT: f64 = 0.99;
 
 /// Makes operations, and uses the memory of finished ones again.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(super) struct Load {
     read_percent: u32,
     clients: usize,
     keys: u32,
+    /// Where some keys are drawn more often than others.
+    zipf: Option<Zipf<f64>>,
     value: Vec<u8>,
     /// With a history values are distinct and keys are fresh, so that it can be judged.
     tags: Option<Tags>,
@@ -53,6 +59,10 @@ impl Load {
             read_percent: arguments.read_percent,
             clients: arguments.clients as usize,
             keys: arguments.keys,
+            zipf: (arguments.distribution == Distribution::Zipfian).then(|| {
+                Zipf::new(f64::from(arguments.keys), ZIPF_EXPONENT)
+                    .expect("there are keys, and the exponent is positive")
+            }),
             value,
             tags: arguments.history.is_some().then(|| Tags {
                 prefix: format!("bench-{:08x}", random.random::<u32>()),
@@ -129,7 +139,7 @@ impl Load {
             Some(Operation::Get { key } | Operation::Delete { key }) => (key, Vec::new()),
             Some(Operation::Status) | None => (Vec::new(), Vec::new()),
         };
-        let number = self.random.random_range(0..self.keys);
+        let number = self.draw_key();
         write_key(&mut key, self.prefix(), number);
         if self.next_is_read() {
             return Operation::Get { key };
@@ -144,6 +154,13 @@ impl Load {
             BenchOperation::Put | BenchOperation::Get | BenchOperation::Mixed => {
                 Operation::Put { key, value }
             }
+        }
+    }
+
+    fn draw_key(&mut self) -> u32 {
+        match &self.zipf {
+            Some(zipf) => (zipf.sample(&mut self.random) as u32 - 1).min(self.keys - 1),
+            None => self.random.random_range(0..self.keys),
         }
     }
 

@@ -7,10 +7,15 @@ use hdrhistogram::Histogram;
 use kvpaxos_client::Completion;
 use serde_json::{Map, Value, json};
 
+use super::series::Series;
 use crate::args::BenchArguments;
 
 /// The longest time that is told from longer ones, in microseconds.
 const LATENCY_US_MAX: u64 = 600_000_000;
+
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LATENCY_US_MAX, 3).expect("these bounds make a histogram")
+}
 
 /// Counts and times.
 #[derive(Debug)]
@@ -25,7 +30,8 @@ pub(super) struct Measure {
     longest_gap: Duration,
     /// When it ended, after the start.
     longest_gap_ended: Duration,
-    ops_shown: u64,
+    /// Of those that were due at a fixed rate, how many no client was free to begin.
+    not_begun: u64,
     first_error: Option<String>,
 }
 
@@ -37,12 +43,11 @@ impl Measure {
             ops: 0,
             errors: 0,
             unknown: 0,
-            latency_us: Histogram::new_with_max(LATENCY_US_MAX, 3)
-                .expect("these bounds make a histogram"),
+            latency_us: histogram(),
             last_success: start,
             longest_gap: Duration::ZERO,
             longest_gap_ended: Duration::ZERO,
-            ops_shown: 0,
+            not_begun: 0,
             first_error: None,
         }
     }
@@ -51,19 +56,28 @@ impl Measure {
         self.ops
     }
 
-    /// An operation was finished `now`. After the end only errors count.
-    pub(super) fn note(&mut self, completion: &Completion, now: Instant, end: Instant) {
+    /// An operation that was due at a time was finished `now`. After the end only errors count.
+    pub(super) fn note(
+        &mut self,
+        completion: &Completion,
+        due: Instant,
+        now: Instant,
+        end: Instant,
+        series: &mut Series,
+    ) {
         match &completion.result {
             Ok(_) if now < end => {
-                let took = now.duration_since(completion.submitted);
+                let took = now.saturating_duration_since(due);
                 let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 self.latency_us.saturating_record(took_us);
+                series.note(took_us);
                 self.ops += 1;
                 self.note_gap(now);
             }
             Ok(_) => {}
             Err(error) => {
                 self.errors += 1;
+                series.note_error();
                 self.unknown += u64::from(error.outcome_unknown());
                 self.first_error.get_or_insert_with(|| error.to_string());
             }
@@ -79,18 +93,11 @@ impl Measure {
         self.last_success = now;
     }
 
-    /// The measured part is over.
-    pub(super) fn end(&mut self, end: Instant) {
+    /// The measured part is over, and so many were due and not begun.
+    pub(super) fn end(&mut self, end: Instant, not_begun: u64) {
         self.note_gap(end);
         self.duration = end - self.start;
-    }
-
-    /// One line about the last second.
-    pub(super) fn show_progress(&mut self) {
-        let second = self.start.elapsed().as_secs();
-        let ops = self.ops - self.ops_shown;
-        self.ops_shown = self.ops;
-        eprintln!("{second:4} s  {ops:8} ops/s  {} errors", self.errors);
+        self.not_begun = not_begun;
     }
 
     fn ops_per_s(&self) -> f64 {
@@ -108,6 +115,9 @@ impl Measure {
             "pipeline": arguments.pipeline,
             "value_bytes": arguments.value_bytes,
             "keys": arguments.keys,
+            "distribution": arguments.distribution.name(),
+            "rate": arguments.rate,
+            "not_begun": self.not_begun,
             "seconds": self.duration.as_secs_f64(),
             "ops": self.ops,
             "ops_per_s": (self.ops_per_s() * 10.0).round() / 10.0,
@@ -154,6 +164,13 @@ impl fmt::Display for Measure {
             self.longest_gap_ms(),
             self.longest_gap_ended.as_secs_f64()
         )?;
+        if self.not_begun > 0 {
+            write!(
+                f,
+                "\nbehind: {} operations were due and no client was free to begin them",
+                self.not_begun
+            )?;
+        }
         match &self.first_error {
             Some(error) => write!(f, "\nfirst error: {error}"),
             None => Ok(()),

@@ -4,6 +4,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use common::{Limit, Outcome, Refusal, Request};
 
@@ -24,6 +27,72 @@ fn bench_ends_at_an_error_that_no_retry_mends() {
     let expected = format!("kvpaxos-client: bench ends early: refused: {said}");
     assert!(text(&output.stderr).contains(&expected), "{output:?}");
     assert_eq!(code(&output), 3);
+}
+
+#[test]
+fn bench_keeps_a_rate_and_writes_what_each_second_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("seconds.csv");
+    let arguments = [
+        "bench",
+        "--rate",
+        "500",
+        "--seconds",
+        "1.5",
+        "--distribution",
+        "zipfian",
+        "--json",
+        "--csv",
+        csv.to_str().unwrap(),
+    ];
+    let output = run(&[&Fake::store()], &arguments, b"");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let ops = report["ops"].as_u64().unwrap();
+    assert!((700..=750).contains(&ops), "{report}");
+    assert_eq!(report["rate"], 500.0);
+    assert_eq!(report["distribution"], "zipfian");
+    let text = std::fs::read_to_string(&csv).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "second,ops_per_s,errors,p50_us,p99_us,max_us");
+    assert!(lines[1].starts_with("1.000,"), "{text}");
+    assert!(lines[2].starts_with("1.500,"), "{text}");
+    assert_eq!(lines.len(), 3, "{text}");
+}
+
+#[test]
+fn a_stall_counts_for_all_that_were_due_meanwhile() {
+    let mut writes = 0;
+    let slow = Fake::with(move |request, outcome| {
+        writes += u32::from(matches!(request, Request::Write { .. }));
+        if writes == 100 {
+            writes += 1;
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Reaction::Answer(outcome)
+    });
+    let arguments = [
+        "bench",
+        "--rate",
+        "500",
+        "--seconds",
+        "1",
+        "--clients",
+        "1",
+        "--json",
+    ];
+    let output = run(&[&slow], &arguments, b"");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // 150 of 500 were due in the 300 ms, and half of those for more than 150 ms.
+    assert!(report["p99_us"].as_u64().unwrap() > 200_000, "{report}");
+}
+
+#[test]
+fn what_each_second_did_is_written_or_the_run_ends() {
+    let arguments = ["bench", "--csv", "/nowhere/seconds.csv"];
+    let output = run(&[&Fake::store()], &arguments, b"");
+    let expected = "cannot write the seconds to /nowhere/seconds.csv: No such file or directory";
+    assert!(text(&output.stderr).contains(expected), "{output:?}");
+    assert_eq!(code(&output), 2);
 }
 
 #[test]
