@@ -239,7 +239,7 @@ docker_down() {
         if container_runs "$i"; then running+=("$(container_of "$i")"); fi
     done
     if ((${#running[@]} == 0)); then
-        echo "No replica runs in Docker."
+        say_that_none_runs docker
     else
         docker stop -t "$stop_timeout_s" "${running[@]}" | sed 's/.*-\([0-9]*\)$/replica \1: stopped/'
     fi
