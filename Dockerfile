@@ -12,6 +12,7 @@ ARG BUILD_IMAGE=rust:1.95
 
 # An empty directory, since nothing on an empty base could make one.
 FROM scratch AS tree
+LABEL kvpaxos.stage=build
 WORKDIR /tree/kvpaxos-data
 
 FROM scratch AS server-prebuilt
@@ -30,6 +31,8 @@ ENTRYPOINT ["/kvpaxos-server"]
 FROM scratch AS client-prebuilt
 COPY LICENSE kvpaxos-client* /
 USER 65532:65532
+# The prompt has no home here, and what is typed into a container goes with it.
+ENV KVPAXOS_HISTORY=none
 ENTRYPOINT ["/kvpaxos-client"]
 
 FROM ${BUILD_IMAGE} AS build

@@ -84,7 +84,7 @@ status() {
         "${place}_status"
     done
     [[ -z $any ]] || return 0
-    if ((${#places[@]} == 1)); then echo "No replica runs $(in_place "$place")."; else echo "No replica runs."; fi
+    if ((${#places[@]} == 1)); then say_that_none_runs "$place"; else echo "No replica runs."; fi
     say_what_is_in docker
     say_what_is_in local
     exit 1
@@ -123,6 +123,7 @@ for argument in "$@"; do
             [[ -z $command ]] || misused "$command and $argument cannot both be given"
             command=$argument
             ;;
+        status | down | wipe | build | docker | local) misused "\"$argument\" is not known, but --$argument is" ;;
         *) misused "\"$argument\" is not known" ;;
     esac
 done

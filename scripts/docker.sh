@@ -68,6 +68,7 @@ docker_build() {
     sources=$(sources_here)
     if [[ $(sources_of_image server) == "$sources" && $(sources_of_image client) == "$sources" ]]; then
         echo "$what are up to date."
+        return
     elif [[ -z ${KVPAXOS_BUILD_IMAGE:-} ]] && command -v cargo >/dev/null; then
         echo "$what are built from static programs that this machine compiles."
         build_static_programs
@@ -80,17 +81,18 @@ docker_build() {
             build_image "$target" "$sources" --target "$target" --build-arg "BUILD_IMAGE=$image" \
                 --build-arg "COMMIT=$(commit_of_sources)" .
         done
-        # What was compiled in has no name and no further use.
-        docker image prune --force --filter label=kvpaxos.stage=build >/dev/null
     fi
+    # What was built in has no name and no further use.
+    docker image prune --force --filter label=kvpaxos.stage=build >/dev/null
 }
 
-# Builds the image of $1 from sources with hash $2. The rest is for docker build.
+# Builds the image of $1 from sources with hash $2. The rest is for docker build. Without --force-rm a build that fails
+# leaves its container, with all that was compiled in it.
 build_image() {
     local image=$cluster-$1 old log=$logs/docker-build.log
     old=$(docker image inspect --format '{{.Id}}' "$image" 2>/dev/null) || true
-    if ! docker build --file Dockerfile --tag "$image" --label "kvpaxos.cluster=$cluster" --label "kvpaxos.sources=$2" \
-        "${@:3}" >"$log" 2>&1; then
+    if ! docker build --force-rm --file Dockerfile --tag "$image" --label "kvpaxos.cluster=$cluster" \
+        --label "kvpaxos.sources=$2" "${@:3}" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         fail "the image $image could not be built; all that Docker said is in $log"
     fi
@@ -237,7 +239,7 @@ docker_down() {
         if container_runs "$i"; then running+=("$(container_of "$i")"); fi
     done
     if ((${#running[@]} == 0)); then
-        echo "No replica runs in Docker."
+        say_that_none_runs docker
     else
         docker stop -t "$stop_timeout_s" "${running[@]}" | sed 's/.*-\([0-9]*\)$/replica \1: stopped/'
     fi

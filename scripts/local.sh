@@ -117,7 +117,7 @@ local_status() {
 local_down() {
     lock
     if ! local_runs; then
-        echo "No replica runs as a process."
+        say_that_none_runs local
         return
     fi
     local i pid stopping=()

@@ -10,6 +10,10 @@ has_data_in() { if [[ $1 == docker ]]; then engine_answers && docker_has_data; e
 # Whether there is anything that --down or --wipe would remove.
 exists_in() { if [[ $1 == docker ]]; then engine_answers && docker_exists; else local_exists; fi; }
 
+say_that_none_runs() {
+    if [[ $1 == docker ]]; then echo "No replica runs in Docker."; else echo "No replica runs as a process."; fi
+}
+
 # Decides where the replicas are to run: sets place to docker or local, and why to the reason. $1 is what the command
 # line says, if it says anything. Where there are replicas already they stay.
 choose_place() {

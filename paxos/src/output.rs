@@ -118,6 +118,8 @@ pub enum ResignReason {
     LostMajority,
     /// Its driver wanted it to.
     Asked,
+    /// It stops, or has less room on its disk than a majority: whoever it hears best is to lead.
+    HandsOver,
     /// Its proposer or its learner ended.
     Failed,
     /// It lacks slots that its peers have forgotten, and serves nobody before it has a snapshot.
@@ -130,6 +132,7 @@ impl fmt::Display for ResignReason {
             Self::HigherBallot => "another replica is ahead of it",
             Self::LostMajority => "it hears no majority",
             Self::Asked => "its disk is far behind, so another is to lead",
+            Self::HandsOver => "it leaves the lead to others",
             Self::Failed => "its proposer or its learner failed",
             Self::NeedsSnapshot => "it needs a snapshot from another replica first",
         })

@@ -44,7 +44,13 @@ impl Courier {
         } else {
             info!("{endpoint}: {reason}");
         }
-        self.lanes[lane].trouble = Some(in_words(reason).to_owned());
+        let closed = &mut self.lanes[lane];
+        // What is no port for clients, such as that of replicas, takes a connection and closes it again.
+        let trouble = match closed.state {
+            LaneState::Opening { .. } if closed.is_connected => closed.no_greeting(),
+            _ => in_words(reason),
+        };
+        closed.trouble = Some(trouble.to_owned());
         self.lost(lane, now);
     }
 

@@ -233,6 +233,7 @@ fn wrong_arguments_are_named_and_end_with_2() {
     }
     for (arguments, complaint) in [
         (&["--statsu"][..], "\"--statsu\" is not known"),
+        (&["down"], "\"down\" is not known, but --down is"),
         (
             &["--docker", "--local", "--status"],
             "--docker and --local cannot both",

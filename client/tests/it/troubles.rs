@@ -4,6 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Outcome, Refusal, Request};
@@ -34,15 +35,24 @@ fn each_address_is_named_with_what_was_wrong_there() {
     let nobody = nobody();
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = mute.local_addr().map(|address| (mute, address)).unwrap();
+    let closing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closes_at = closing.local_addr().unwrap();
+    thread::spawn(move || closing.incoming().for_each(drop));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let datagrams = format!("udp://{}", socket.local_addr().unwrap());
     let silent = Fake::with(|_, _| Reaction::Silence);
-    let list = format!("{nobody},{},{datagrams},{}", mute.1, silent.address);
+    let list = format!(
+        "{nobody},{},{closes_at},{datagrams},{}",
+        mute.1, silent.address
+    );
     let output = called(&list, &["get", "a"]);
     let said = text(&output.stderr);
     for part in [
         format!("{nobody}: cannot connect: Connection refused"),
-        format!("{}: connected, but nobody greets as a replica does", mute.1),
+        format!(
+            "{}, {closes_at}: connected, but nobody greets as a replica does",
+            mute.1
+        ),
         format!("{datagrams}: no datagram comes back"),
         format!("{}: connected, but does not answer", silent.address),
     ] {

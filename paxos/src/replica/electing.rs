@@ -169,10 +169,15 @@ impl Replica {
     /// Leads no longer, if it does, and waits anew before it asks to. For a driver that finds that another would lead
     /// better; called again and again it leaves the lead to others for that long. What was proposed may still be chosen.
     pub fn resign(&mut self) {
+        self.resign_because(ResignReason::Asked);
+    }
+
+    /// Leads no longer, or tries to no longer, and waits anew before it asks to.
+    pub(super) fn resign_because(&mut self, reason: ResignReason) {
         match &self.role {
             RoleState::Follower => {}
             RoleState::Leading(_) | RoleState::Canvassing(_) | RoleState::Preparing(_) => {
-                self.leave_leading(ResignReason::Asked);
+                self.leave_leading(reason);
                 self.role = RoleState::Follower;
             }
         }

@@ -6,7 +6,7 @@
 use super::{Replica, RoleState};
 use crate::ballot::{Ballot, ReplicaId};
 use crate::message::Message;
-use crate::output::Note;
+use crate::output::{Note, ResignReason};
 
 impl Replica {
     /// The process is about to stop: from now on this replica proposes nothing of its driver's and does not come to
@@ -50,7 +50,7 @@ impl Replica {
             self.pending.notes.push(Note::HandedOver(ballot, heir));
             self.send(heir, Message::TakeOver { ballot });
         }
-        self.resign();
+        self.resign_because(ResignReason::HandsOver);
     }
 
     /// Of the followers whose echo is young, one with the most room on its disk; among those the one whose journal reaches

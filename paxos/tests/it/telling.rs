@@ -108,6 +108,9 @@ pub(crate) fn tell_note(note: Note) -> String {
             format!("gives up {ballot} for want of a snapshot")
         }
         Note::Resigned(ballot, ResignReason::Asked) => format!("gives up {ballot} as told"),
+        Note::Resigned(ballot, ResignReason::HandsOver) => {
+            format!("gives up {ballot} to hand over")
+        }
         Note::Resigned(ballot, ResignReason::Failed) => format!("fails in {ballot}"),
         Note::HandedOver(ballot, heir) => format!("hands {ballot} over to {heir}"),
         Note::TakingOver(ballot, leader) => format!("takes over from {leader} in {ballot}"),

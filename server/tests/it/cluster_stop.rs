@@ -52,6 +52,10 @@ fn a_leader_that_is_stopped_under_load_hands_over() {
         }
         let log = cluster.log(leader);
         assert!(log.contains("over to r"), "r{leader} told nobody: {log}");
+        assert!(
+            log.contains("it leaves the lead to others"),
+            "r{leader} gives another reason: {log}"
+        );
         let heir = cluster.leader();
         assert!(
             cluster.log(heir).contains("takes over from"),
