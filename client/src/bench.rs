@@ -66,7 +66,9 @@ pub(crate) fn run(
         record.finish()?;
     }
     report(arguments, &measure, check.as_ref(), json)?;
-    eprintln!("left in the store: {left}");
+    if measure.ops() > 0 {
+        eprintln!("left in the store: {left}");
+    }
     Ok(match check {
         Some(check) if !check.is_right() => Exit::Wrong,
         _ if measure.ops() == 0 => Exit::NoAnswer,
