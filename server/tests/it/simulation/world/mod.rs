@@ -203,9 +203,9 @@ impl World {
         self.schedule_failure();
         self.schedule_filling();
         self.schedule_rolling_back();
-        while let Some(((time, _), event)) = self.events.pop_first() {
+        while let Some(((time, number), event)) = self.events.pop_first() {
             self.now = time;
-            self.step(event)?;
+            self.step(number, event)?;
             if self.is_over()? {
                 return self.judge();
             }
@@ -225,15 +225,16 @@ impl World {
             .insert((self.now + delay_us, self.scheduled), event);
     }
 
-    fn step(&mut self, event: Event) -> Result<(), String> {
+    fn step(&mut self, number: u64, event: Event) -> Result<(), String> {
         if let Some(paused_until) = self.pause_of(&event) {
-            // What clients sent on one connection stays in order; everything else may come in any.
-            let shuffle = match event {
-                Event::Request { .. } => 0,
-                _ => self.random.between(0, 400),
-            };
-            let later = paused_until - self.now + shuffle;
-            self.schedule(later, event);
+            // What clients sent on one connection stays in order, also with what comes when the pause ends; everything
+            // else may come in any.
+            if matches!(event, Event::Request { .. }) {
+                self.events.insert((paused_until, number), event);
+            } else {
+                let shuffle = self.random.between(0, 400);
+                self.schedule(paused_until - self.now + shuffle, event);
+            }
             return Ok(());
         }
         (self.now, std::mem::discriminant(&event)).hash(&mut self.hasher);
