@@ -334,4 +334,33 @@ mod tests {
         learner.forget_below(Slot(9));
         assert_eq!(kept(&learner), (16, Slot(5)));
     }
+
+    const PATIENCE_TICKS: u64 = 20;
+
+    #[test]
+    fn a_peer_that_still_has_the_next_command_is_no_reason_for_a_snapshot() {
+        let mut catch_up = CatchUp::default();
+        catch_up.heard(ReplicaId(1), Slot(9));
+        assert_eq!(catch_up.claimed(), Some(Slot(9)));
+        catch_up.forgot(ReplicaId(1), Slot(5), 10);
+        let sources = |from, now| catch_up.snapshot_sources(Slot(from), now, PATIENCE_TICKS);
+        assert!(catch_up.needs_snapshot(Slot(4)));
+        assert_eq!(sources(4, 29), [], "the others have not had time to answer");
+        assert_eq!(sources(4, 30), [ReplicaId(1)]);
+        assert!(!catch_up.needs_snapshot(Slot(5)));
+        assert_eq!(sources(5, 30), []);
+    }
+
+    #[test]
+    fn after_a_snapshot_only_what_is_lacking_still_counts_as_forgotten() {
+        let mut catch_up = CatchUp::default();
+        for (replica, trimmed) in [(1, 5), (2, 9)] {
+            catch_up.heard(ReplicaId(replica), Slot(9));
+            catch_up.forgot(ReplicaId(replica), Slot(trimmed), 0);
+        }
+        catch_up.installed(Slot(5));
+        let sources = catch_up.snapshot_sources(Slot(5), 99, PATIENCE_TICKS);
+        assert_eq!(sources, [ReplicaId(2)]);
+        assert_eq!(catch_up.forgotten.len(), 1);
+    }
 }

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod by_hand;
 #[cfg(test)]
 mod cluster;
