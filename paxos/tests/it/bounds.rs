@@ -2,13 +2,37 @@
 //!
 //! Each test speaks to one replica by hand, because in a cluster the others would make up for what it does wrong.
 
-use paxos::{Ballot, Message, ProposeError, Recovered, Replica, ReplicaId, Role, Slot, Space};
+use paxos::{
+    Ballot, Message, Output, ProposeError, Recovered, Replica, ReplicaId, Role, Slot, Space,
+};
 
 use crate::by_hand::{
-    accepted, ballot, candidate, config, configuration, entry, hear, prepare, promise, proposals,
-    replica, until_candidate,
+    accepted, ballot, candidate, config, configuration, entry, hear, prepare, promise, promises,
+    proposals, replica, until_candidate,
 };
 use crate::cluster::word;
+
+/// A stranger belongs to another cluster, and so does a peer in the other mode: what they say means nothing here.
+#[test]
+fn strangers_and_peers_in_the_other_mode_are_not_heard() {
+    let mut acceptor = replica(0);
+    let of_the_other_mode = Message::PrepareInstances {
+        ballot: ballot(1, 1),
+        min: Slot(0),
+        chosen: Vec::new(),
+    };
+
+    assert_eq!(
+        hear(&mut acceptor, 9, prepare(ballot(1, 9), 0)),
+        Output::default()
+    );
+    assert_eq!(hear(&mut acceptor, 1, of_the_other_mode), Output::default());
+
+    assert_eq!(
+        promises(&hear(&mut acceptor, 1, prepare(ballot(1, 1), 0))),
+        1
+    );
+}
 
 /// RULES R20: a promise in parts counts when all have come, and a part that cannot be one of them is none.
 #[test]

@@ -192,6 +192,50 @@ fn the_log_between_two_snapshots_is_kept_for_others() {
     assert_eq!(chosen(5), (1, 4, Slot(1)));
 }
 
+/// What was accepted below a snapshot that came from a peer need not be what was chosen there: nobody is told of it.
+#[test]
+fn what_lies_below_a_received_snapshot_is_told_to_nobody() {
+    let mut recovered = Recovered::from_snapshot(Slot(4));
+    let state = DurableState {
+        promised: BALLOT,
+        chosen_watermark: Slot(5),
+        ..DurableState::default()
+    };
+    let journal = (0..5).map(|slot| accepted(slot, "x")).collect();
+    assert_eq!(recovered.batch(state, journal), [(Slot(4), word("x"))]);
+    let mut restarted = restart_from(recovered, 0, Vec::new());
+
+    restarted.step(from_one(Message::CatchUp { from_slot: Slot(3) }));
+
+    let nothing = Message::Chosen {
+        from_slot: Slot(3),
+        commands: Vec::new(),
+        chosen_watermark: Slot(5),
+        trimmed_watermark: Slot(4),
+    };
+    assert_eq!(restarted.take_output().messages[0].message, nothing);
+}
+
+/// SPEC D5: the log that a snapshot covers is kept as long as there is room for it, before and after a restart.
+#[test]
+fn the_log_below_a_snapshot_gives_way_after_a_restart_too() {
+    let mut recovered = Recovered::from_snapshots(Slot(1), Slot(4));
+    let state = DurableState {
+        promised: BALLOT,
+        chosen_watermark: Slot(5),
+        ..DurableState::default()
+    };
+    recovered.batch(state, (0..5).map(|slot| accepted(slot, "x")).collect());
+    let mut restarted = restart_from(recovered, 0, Vec::new());
+    let _ = restarted.take_output();
+    assert_eq!(restarted.trimmed_watermark(), Slot(1));
+
+    restarted.keep_log_bytes(0);
+    let _ = restarted.take_output();
+
+    assert_eq!(restarted.trimmed_watermark(), Slot(4));
+}
+
 /// RULES R7: a snapshot of one replica lets no other forget: what all can replay is another number.
 #[test]
 fn a_snapshot_claims_nothing_for_others() {
