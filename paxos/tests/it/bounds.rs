@@ -3,12 +3,13 @@
 //! Each test speaks to one replica by hand, because in a cluster the others would make up for what it does wrong.
 
 use paxos::{
-    Ballot, Message, Output, ProposeError, Recovered, Replica, ReplicaId, Role, Slot, Space,
+    Ballot, Command, Envelope, Incarnation, Message, Output, ProposeError, Recovered, Replica,
+    ReplicaId, Role, Slot, Space,
 };
 
 use crate::by_hand::{
-    accepted, ballot, candidate, config, configuration, entry, hear, prepare, promise, promises,
-    proposals, replica, until_candidate,
+    accept, accepted, accepted_slots, ballot, candidate, config, configuration, entry, hear,
+    leader, prepare, promise, promises, proposals, replica, sent, until_candidate,
 };
 use crate::cluster::word;
 
@@ -32,6 +33,69 @@ fn strangers_and_peers_in_the_other_mode_are_not_heard() {
         promises(&hear(&mut acceptor, 1, prepare(ballot(1, 1), 0))),
         1
     );
+}
+
+/// A transport says who speaks. Nobody proposes under another's ballot.
+#[test]
+fn a_ballot_is_heeded_from_its_owner_alone() {
+    let mut acceptor = replica(0);
+    let others = ballot(1, 1);
+    for message in [
+        prepare(others, 0),
+        accept(others, 0, "x"),
+        heartbeat(others, 0),
+    ] {
+        assert_eq!(hear(&mut acceptor, 2, message), Output::default());
+    }
+    assert_eq!(acceptor.leader(), None);
+}
+
+/// What was accepted in one ballot must not count for another, however many messages one turn takes in.
+#[test]
+fn what_one_turn_accepts_in_two_ballots_is_not_confirmed_in_one() {
+    let mut acceptor = replica(0);
+    acceptor.step(Envelope {
+        from: ReplicaId(1),
+        to: ReplicaId(0),
+        message: accept(ballot(1, 1), 0, "x"),
+    });
+
+    let output = hear(&mut acceptor, 2, accept(ballot(2, 2), 1, "y"));
+
+    let confirmed = output.messages_when_durable.iter();
+    let confirmed = confirmed.filter(|envelope| envelope.to != ReplicaId(0));
+    let confirmed: Vec<_> = confirmed.map(|envelope| &envelope.message).collect();
+    assert_eq!(confirmed, [&accepted(ballot(2, 2), 0, Slot(1))]);
+}
+
+/// A Prepare may come twice, the second time long after its sender has gone.
+#[test]
+fn a_repeated_prepare_is_promised_again_and_does_not_put_off_an_election() {
+    let mut acceptor = replica(0);
+    let _ = hear(&mut acceptor, 1, prepare(ballot(1, 1), 0));
+    while acceptor.role() == Role::Follower {
+        acceptor.tick();
+    }
+
+    let output = hear(&mut acceptor, 1, prepare(ballot(1, 1), 0));
+
+    assert_eq!(promises(&output), 1);
+    assert_eq!(acceptor.role(), Role::Candidate);
+}
+
+/// RULES R20: below its min an acceptor says only that it has forgotten.
+#[test]
+fn an_instance_below_min_is_not_accepted_and_one_at_min_is() {
+    let mut acceptor = Replica::sparse(config(0), configuration(3), Recovered::new());
+    let forgotten = Message::ForgottenInstances { min: Slot(5) };
+    let _ = hear(&mut acceptor, 1, forgotten.clone());
+
+    let below = hear(&mut acceptor, 1, accept(ballot(1, 1), 4, "x"));
+    let at = hear(&mut acceptor, 1, accept(ballot(1, 1), 5, "x"));
+
+    assert_eq!(sent(&below), [forgotten]);
+    assert_eq!(accepted_slots(&below), []);
+    assert_eq!(accepted_slots(&at), [Slot(5)]);
 }
 
 /// RULES R20: a promise in parts counts when all have come, and a part that cannot be one of them is none.
@@ -81,7 +145,7 @@ fn a_leader_proposes_what_it_knows_to_be_chosen() {
     let found = [entry(1, ballot(1, 1), "x"), entry(2, ballot(1, 1), "z")];
     let output = hear(&mut proposer, 1, promise(own, 1, &found));
 
-    let proposed = [paxos::Command::Noop, word("y"), word("z")];
+    let proposed = [Command::Noop, word("y"), word("z")];
     assert_eq!(
         proposals(&output),
         slots(0).zip(proposed).collect::<Vec<_>>()
@@ -109,6 +173,95 @@ fn a_leader_proposes_until_enough_bytes_are_in_flight() {
     assert_eq!(leader.propose(word("i")), Ok(Slot(2)));
 }
 
+/// RULES R26: who is about to stop takes nothing more from its driver.
+#[test]
+fn a_leader_that_stands_down_has_no_room() {
+    let (mut leader, _) = leader(3);
+    assert!(leader.room() > 0);
+
+    leader.stand_down();
+
+    assert_eq!(leader.room(), 0);
+    assert_eq!(leader.propose(word("x")), Err(ProposeError::NotLeading));
+}
+
+#[test]
+fn a_replica_says_how_far_behind_it_is() {
+    let mut follower = replica(0);
+    assert_eq!(follower.slots_behind(), 0);
+    let chosen = Message::Chosen {
+        from_slot: Slot(0),
+        commands: vec![word("x"), word("y")],
+        chosen_watermark: Slot(9),
+        trimmed_watermark: Slot(0),
+    };
+
+    let _ = hear(&mut follower, 1, chosen);
+
+    assert_eq!(follower.slots_behind(), 7);
+}
+
+/// RULES R1: a life votes from slot 0 on if the founding record names it, otherwise a window after its Rejoin.
+#[test]
+fn a_replica_says_from_where_on_it_votes() {
+    assert_eq!(replica(0).votes_from(), Some(Slot(0)));
+    let mut config = config(0);
+    config.incarnation = Incarnation(77);
+    let rejoin = Message::Chosen {
+        from_slot: Slot(0),
+        commands: vec![
+            word("x"),
+            Command::Rejoin {
+                replica: config.me,
+                incarnation: config.incarnation,
+            },
+        ],
+        chosen_watermark: Slot(2),
+        trimmed_watermark: Slot(0),
+    };
+    let window = config.window;
+    let mut blank = Replica::new(config, configuration(3), Recovered::new());
+    assert_eq!(blank.votes_from(), None);
+
+    let _ = hear(&mut blank, 1, rejoin);
+
+    assert_eq!(blank.votes_from(), Some(Slot(1).plus(window)));
+}
+
+/// Reads that nobody waits for any more are not answered, by whomever they were to be.
+#[test]
+fn cancelled_reads_are_not_answered() {
+    let (mut leader, own) = leader(3);
+    let mut follower = replica(0);
+    let _ = hear(&mut follower, 1, heartbeat(ballot(1, 1), 0));
+    let asked = [&mut leader, &mut follower].map(|replica| {
+        replica.read(1);
+        replica.read(2);
+        let asked = replica.take_output();
+        replica.cancel_reads_below(2);
+        sent(&asked).remove(0)
+    });
+
+    let Message::Heartbeat { nonce, .. } = asked[0] else {
+        panic!("{}", asked[0]);
+    };
+    let confirmed = hear(&mut leader, 1, echo(own, 1, nonce));
+    let Message::ReadQuery { nonce } = asked[1] else {
+        panic!("{}", asked[1]);
+    };
+    let read_watermark = Slot(0);
+    let answer = Message::ReadAnswer {
+        nonce,
+        read_watermark,
+    };
+    let answered = hear(&mut follower, 1, answer);
+
+    for output in [confirmed, answered] {
+        let tickets = output.reads.iter().map(|read| read.ticket);
+        assert_eq!(tickets.collect::<Vec<_>>(), [2]);
+    }
+}
+
 /// RULES R17: who promised a higher ballot defends its leader no longer.
 #[test]
 fn who_promised_above_its_leader_hears_none() {
@@ -128,6 +281,16 @@ fn heartbeat(ballot: Ballot, chosen_watermark: u64) -> Message {
         chosen_watermark: Slot(chosen_watermark),
         forget_watermark: Slot(0),
         has_majority: true,
+        space: Space::Ample,
+    }
+}
+
+fn echo(ballot: Ballot, from: u8, nonce: u64) -> Message {
+    Message::Echo {
+        ballot,
+        nonce,
+        incarnation: Incarnation(u64::from(from)),
+        durable_watermark: Slot(0),
         space: Space::Ample,
     }
 }
