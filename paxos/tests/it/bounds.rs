@@ -3,8 +3,8 @@
 //! Each test speaks to one replica by hand, because in a cluster the others would make up for what it does wrong.
 
 use paxos::{
-    Ballot, Command, Envelope, Incarnation, Message, Output, ProposeError, Recovered, Replica,
-    ReplicaId, Role, Slot, Space,
+    Ballot, Command, Envelope, Incarnation, Message, Note, Output, ProposeError, Recovered,
+    Replica, ReplicaId, Role, Slot, Space,
 };
 
 use crate::by_hand::{
@@ -116,6 +116,20 @@ fn a_part_beyond_those_announced_completes_no_promise() {
 
     let _ = hear(&mut proposer, 1, part(1));
     assert_eq!(proposer.role(), Role::Leader);
+}
+
+#[test]
+fn a_part_of_a_promise_is_filled_to_the_last_byte() {
+    let mut config = config(0);
+    config.message_bytes_max = 2 * word("x").size_bytes();
+    let mut acceptor = Replica::new(config, configuration(3), Recovered::new());
+    for slot in 0..3 {
+        let _ = hear(&mut acceptor, 1, accept(ballot(1, 1), slot, "x"));
+    }
+
+    let output = hear(&mut acceptor, 2, prepare(ballot(2, 2), 0));
+
+    assert_eq!(promises(&output), 2);
 }
 
 #[test]
@@ -272,6 +286,25 @@ fn who_promised_above_its_leader_hears_none() {
     let _ = hear(&mut follower, 2, prepare(ballot(2, 2), 0));
 
     assert_eq!(follower.leader(), None);
+}
+
+#[test]
+fn a_leader_that_is_heard_again_is_no_news() {
+    let mut follower = replica(0);
+    let followed = [Note::Following(ballot(1, 1), ReplicaId(1))];
+    assert_eq!(
+        hear(&mut follower, 1, heartbeat(ballot(1, 1), 0)).notes,
+        followed
+    );
+    while follower.role() == Role::Follower {
+        follower.tick();
+    }
+    let _ = follower.take_output();
+
+    let output = hear(&mut follower, 1, heartbeat(ballot(1, 1), 0));
+
+    assert_eq!(follower.role(), Role::Follower);
+    assert_eq!(output.notes, []);
 }
 
 fn heartbeat(ballot: Ballot, chosen_watermark: u64) -> Message {

@@ -13,6 +13,8 @@ mod cluster;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
+mod giving_way;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod model;

@@ -1,0 +1,109 @@
+//! Who leads, or tries to, gives way to a higher ballot, and to nothing else; and what an agent's successor makes up for.
+
+use paxos::{
+    Agent, Ballot, DurableState, Envelope, Message, Output, Recovered, Replica, ReplicaId, Role,
+    Slot, Space,
+};
+
+use crate::by_hand::{
+    accept, ballot, candidate, config, configuration, hear, leader, promises, replica, sent,
+    until_candidate,
+};
+use crate::cluster::word;
+
+#[test]
+fn who_leads_or_tries_to_gives_way_to_an_accept_in_a_higher_ballot() {
+    for (mut replica, own) in [leader(3), candidate(3)] {
+        let role = replica.role();
+        let lower = ballot(own.round - 1, 1);
+        let _ = hear(&mut replica, 1, accept(lower, 0, "x"));
+        assert_eq!(replica.role(), role);
+
+        let higher = ballot(own.round + 1, 1);
+        let _ = hear(&mut replica, 1, accept(higher, 0, "x"));
+        assert_eq!(replica.role(), Role::Follower);
+    }
+}
+
+/// A refusal may be late, and speak of a ballot that was given up long ago.
+#[test]
+fn who_leads_or_tries_to_gives_way_to_a_refusal_of_its_ballot_alone() {
+    for (mut replica, own) in [leader(3), candidate(3)] {
+        let role = replica.role();
+        let (earlier, higher) = (ballot(own.round - 1, 0), ballot(own.round + 1, 2));
+        let mut refuse = |ballot, promised| {
+            let refused = Message::Refused {
+                ballot,
+                promised,
+                hears_leader: true,
+            };
+            let _ = hear(&mut replica, 1, refused);
+            replica.role()
+        };
+        assert_eq!(refuse(earlier, higher), role);
+        assert_eq!(refuse(own, own), role, "nothing stands in its way");
+        assert_eq!(refuse(own, higher), Role::Follower);
+    }
+}
+
+/// RULES R16: what the agent that ended had not sent it never says; the others go on.
+#[test]
+fn only_the_words_of_the_agent_that_ended_are_withheld() {
+    let mut follower = replica(0);
+    let heartbeat = Message::Heartbeat {
+        ballot: ballot(1, 1),
+        nonce: 1,
+        chosen_watermark: Slot(0),
+        forget_watermark: Slot(0),
+        has_majority: true,
+        space: Space::Ample,
+    };
+    let catch_up = Message::CatchUp { from_slot: Slot(0) };
+    for message in [heartbeat, catch_up] {
+        follower.step(Envelope {
+            from: ReplicaId(1),
+            to: ReplicaId(0),
+            message,
+        });
+    }
+
+    follower.fail(Agent::Acceptor);
+
+    let said = sent(&follower.take_output());
+    assert!(matches!(said[..], [Message::Chosen { .. }]), "{said:?}");
+}
+
+/// RULES R16: nobody sends a replica its own Accepts and Prepares again, so the proposer asks the new acceptor.
+#[test]
+fn a_proposer_asks_the_successor_of_its_acceptor_for_what_it_lacks() {
+    let (mut leader, own) = leader(3);
+    assert_eq!(leader.propose(word("x")), Ok(Slot(0)));
+    let output = replace_acceptor(&mut leader, own);
+    let votes = output.messages_when_durable.iter();
+    let votes = votes.filter(|envelope| {
+        matches!(&envelope.message, Message::Accepted { ballot, slots, .. }
+            if *ballot == own && *slots == [Slot(0)])
+    });
+    assert_eq!(votes.count(), 1);
+
+    let (mut promised, own) = candidate(3);
+    assert_eq!(promises(&replace_acceptor(&mut promised, own)), 0);
+
+    let starting = Replica::new(config(0), configuration(3), Recovered::new());
+    let (mut unpromised, own) = until_candidate(starting, 3);
+    assert_eq!(promises(&replace_acceptor(&mut unpromised, own)), 1);
+}
+
+/// The acceptor ends before anything of it is durable but its promise, and is replaced.
+fn replace_acceptor(replica: &mut Replica, promised: Ballot) -> Output {
+    replica.fail(Agent::Acceptor);
+    let _ = replica.take_output();
+    let mut recovered = Recovered::new();
+    let state = DurableState {
+        promised,
+        ..DurableState::default()
+    };
+    recovered.batch(state, Vec::new());
+    replica.restore_acceptor(recovered);
+    replica.take_output()
+}
