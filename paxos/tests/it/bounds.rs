@@ -144,6 +144,19 @@ fn a_candidate_asks_again_those_alone_that_have_not_promised() {
     assert_eq!(asked, [(20, 2), (20, 3), (20, 4)]);
 }
 
+#[test]
+fn a_leader_asks_again_those_alone_that_have_not_accepted() {
+    let (mut leader, own) = leader(5);
+    assert_eq!(leader.propose(word("x")), Ok(Slot(0)));
+    let _ = hear(&mut leader, 1, accepted(own, 1, Slot(0)));
+
+    let asked = turns(&mut leader, 20, |message| {
+        matches!(message, Message::Accept { .. })
+    });
+
+    assert_eq!(asked, [(20, 2), (20, 3), (20, 4)]);
+}
+
 /// What is known to be chosen above a hole is proposed there again, whatever phase 1 found.
 #[test]
 fn a_leader_proposes_what_it_knows_to_be_chosen() {

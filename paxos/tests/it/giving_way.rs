@@ -25,6 +25,16 @@ fn who_leads_or_tries_to_gives_way_to_an_accept_in_a_higher_ballot() {
     }
 }
 
+#[test]
+fn a_candidate_that_no_majority_promises_gives_up_after_the_longest_timeout() {
+    let (mut candidate, _) = candidate(3);
+    let ticks = (1..).find(|_| {
+        candidate.tick();
+        candidate.role() == Role::Follower
+    });
+    assert_eq!(ticks, Some(config(0).election_timeout_ticks_max));
+}
+
 /// A refusal may be late, and speak of a ballot that was given up long ago.
 #[test]
 fn who_leads_or_tries_to_gives_way_to_a_refusal_of_its_ballot_alone() {
