@@ -98,6 +98,47 @@ fn an_instance_below_min_is_not_accepted_and_one_at_min_is() {
     assert_eq!(accepted_slots(&at), [Slot(5)]);
 }
 
+/// A watermark alone waits for the next batch, but not for ever: memory and restarts depend on it.
+#[test]
+fn what_every_program_is_done_with_reaches_the_journal_by_itself() {
+    let config = config(0);
+    let watermark_ticks = config.watermark_ticks;
+    let mut replica = Replica::sparse(config, configuration(3), Recovered::new());
+    let forgotten = Message::ForgottenInstances { min: Slot(5) };
+    assert_eq!(hear(&mut replica, 1, forgotten).persist, None);
+
+    let persisted: Vec<_> = (1..=watermark_ticks)
+        .filter_map(|tick| {
+            replica.tick();
+            let persist = replica.take_output().persist?;
+            Some((tick, persist.state.forget_watermark))
+        })
+        .collect();
+
+    assert_eq!(persisted, [(watermark_ticks, Slot(5))]);
+}
+
+/// RULES R10: a round counts its own echoes. One of an earlier ballot may bear the same nonce.
+#[test]
+fn a_read_is_confirmed_by_echoes_of_its_ballot_in_lives_that_count() {
+    let (mut leader, own) = leader(3);
+    leader.read(1);
+    let Message::Heartbeat { nonce, .. } = sent(&leader.take_output()).remove(0) else {
+        panic!("the round begins with a heartbeat");
+    };
+    let mut of_another_life = echo(own, 1, nonce);
+    if let Message::Echo { incarnation, .. } = &mut of_another_life {
+        *incarnation = Incarnation(77);
+    }
+
+    let earlier = echo(ballot(own.round - 1, 0), 1, nonce);
+    assert_eq!(hear(&mut leader, 1, earlier).reads, []);
+    assert_eq!(hear(&mut leader, 1, of_another_life).reads, []);
+    assert_eq!(hear(&mut leader, 1, echo(own, 1, nonce - 1)).reads, []);
+
+    assert_eq!(hear(&mut leader, 1, echo(own, 1, nonce)).reads.len(), 1);
+}
+
 /// RULES R20: a promise in parts counts when all have come, and a part that cannot be one of them is none.
 #[test]
 fn a_part_beyond_those_announced_completes_no_promise() {
