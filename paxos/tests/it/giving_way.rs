@@ -1,13 +1,13 @@
 //! Who leads, or tries to, gives way to a higher ballot, and to nothing else; and what an agent's successor makes up for.
 
 use paxos::{
-    Agent, Ballot, DurableState, Envelope, Message, Output, Recovered, Replica, ReplicaId, Role,
-    Slot, Space,
+    Agent, Ballot, DurableState, Envelope, Incarnation, Message, Output, Recovered, Replica,
+    ReplicaId, Role, Slot, Space,
 };
 
 use crate::by_hand::{
-    accept, ballot, candidate, config, configuration, hear, leader, promises, replica, sent,
-    until_candidate,
+    accept, ballot, candidate, config, configuration, hear, leader, promise, promises, replica,
+    sent, until_candidate,
 };
 use crate::cluster::word;
 
@@ -54,6 +54,57 @@ fn who_leads_or_tries_to_gives_way_to_a_refusal_of_its_ballot_alone() {
         assert_eq!(refuse(own, own), role, "nothing stands in its way");
         assert_eq!(refuse(own, higher), Role::Follower);
     }
+}
+
+/// RULES R18: who is silent writes nothing, but a new leader gives everybody the time to echo.
+#[test]
+fn who_never_echoed_is_taken_to_have_no_room_after_a_timeout() {
+    let (mut leader, own) = leader(3);
+    let ticks = (1..).find(|_| {
+        leader.tick();
+        for message in sent(&leader.take_output()) {
+            if let Message::Heartbeat { nonce, .. } = message {
+                let echo = Message::Echo {
+                    ballot: own,
+                    nonce,
+                    incarnation: Incarnation(1),
+                    durable_watermark: Slot(0),
+                    space: Space::Spent,
+                };
+                let _ = hear(&mut leader, 1, echo);
+            }
+        }
+        leader.space() == Space::Spent
+    });
+    assert_eq!(leader.role(), Role::Leader);
+    assert_eq!(ticks, Some(config(0).election_timeout_ticks_min));
+}
+
+/// RULES R22: what a leader proposed below a snapshot it cannot compare with what was chosen there. One that began where
+/// the snapshot ends proposed nothing below.
+#[test]
+fn a_leader_gives_way_to_a_snapshot_beyond_its_start() {
+    let (mut lagging, own) = candidate(3);
+    let mut ahead = promise(own, 1, &[]);
+    if let Message::Promise {
+        chosen_watermark, ..
+    } = &mut ahead
+    {
+        *chosen_watermark = Slot(5);
+    }
+    let _ = hear(&mut lagging, 1, ahead);
+
+    assert!(lagging.install(Slot(5), &configuration(3)));
+    assert_eq!(lagging.role(), Role::Leader);
+    assert_eq!(lagging.propose(word("x")), Ok(Slot(5)));
+
+    assert!(lagging.install(Slot(6), &configuration(3)));
+    assert_eq!(lagging.role(), Role::Follower);
+
+    let (mut leader, _) = leader(3);
+    assert_eq!(leader.propose(word("x")), Ok(Slot(0)));
+    assert!(leader.install(Slot(5), &configuration(3)));
+    assert_eq!(leader.role(), Role::Follower);
 }
 
 /// RULES R16: what the agent that ended had not sent it never says; the others go on.
