@@ -56,28 +56,57 @@ fn who_leads_or_tries_to_gives_way_to_a_refusal_of_its_ballot_alone() {
     }
 }
 
-/// RULES R18: who is silent writes nothing, but a new leader gives everybody the time to echo.
+/// RULES R18: who is silent writes nothing, but has a timeout to echo, as everybody has under a new leader.
 #[test]
-fn who_never_echoed_is_taken_to_have_no_room_after_a_timeout() {
-    let (mut leader, own) = leader(3);
-    let ticks = (1..).find(|_| {
-        leader.tick();
-        for message in sent(&leader.take_output()) {
-            if let Message::Heartbeat { nonce, .. } = message {
-                let echo = Message::Echo {
-                    ballot: own,
-                    nonce,
-                    incarnation: Incarnation(1),
-                    durable_watermark: Slot(0),
-                    space: Space::Spent,
-                };
-                let _ = hear(&mut leader, 1, echo);
+fn who_echoes_no_more_is_taken_to_have_no_room_after_a_timeout() {
+    let timeout_ticks = config(0).election_timeout_ticks_min;
+    for silent_after in [0, 5] {
+        let (mut leader, own) = leader(3);
+        let ticks = (1..).find(|tick| {
+            leader.tick();
+            let mut echoes = vec![(1, Space::Spent)];
+            if *tick <= silent_after {
+                echoes.push((2, Space::Ample));
             }
+            hear_echoes(&mut leader, own, &echoes);
+            leader.space() == Space::Spent
+        });
+        assert_eq!(leader.role(), Role::Leader);
+        assert_eq!(ticks, Some(silent_after + timeout_ticks));
+    }
+}
+
+/// RULES R18: leading is handed over to one with more room, not to one with as little.
+#[test]
+fn a_leader_short_of_space_stays_while_it_hears_of_none_with_more() {
+    let (mut leader, own) = leader(5);
+    leader.note_space(Space::Reserve);
+    for echoed in [Space::Reserve, Space::Ample] {
+        for _ in 0..10 {
+            leader.tick();
+            hear_echoes(&mut leader, own, &[(1, echoed)]);
         }
-        leader.space() == Space::Spent
+        assert_eq!(leader.role() == Role::Leader, echoed == Space::Reserve);
+    }
+}
+
+/// The heartbeat that is due now, if one is, is echoed by these.
+fn hear_echoes(leader: &mut Replica, ballot: Ballot, echoes: &[(u8, Space)]) {
+    let nonces = sent(&leader.take_output()).into_iter();
+    let nonce = nonces.last().and_then(|message| match message {
+        Message::Heartbeat { nonce, .. } => Some(nonce),
+        _ => None,
     });
-    assert_eq!(leader.role(), Role::Leader);
-    assert_eq!(ticks, Some(config(0).election_timeout_ticks_min));
+    for &(from, space) in echoes {
+        let echo = nonce.map(|nonce| Message::Echo {
+            ballot,
+            nonce,
+            incarnation: Incarnation(from.into()),
+            durable_watermark: Slot(0),
+            space,
+        });
+        let _ = echo.map(|echo| hear(leader, from, echo));
+    }
 }
 
 /// RULES R22: what a leader proposed below a snapshot it cannot compare with what was chosen there. One that began where

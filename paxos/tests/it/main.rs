@@ -35,4 +35,6 @@ mod seeds;
 #[cfg(test)]
 mod snapshots;
 #[cfg(test)]
+mod sparse;
+#[cfg(test)]
 mod telling;
