@@ -6,8 +6,8 @@ use paxos::{
 };
 
 use crate::by_hand::{
-    accept, ballot, candidate, config, configuration, hear, leader, promise, promises, replica,
-    sent, until_candidate,
+    accept, accepted, ballot, candidate, config, configuration, entry, hear, leader, promise,
+    promises, proposals, replica, sent, until_candidate,
 };
 use crate::cluster::word;
 
@@ -88,6 +88,56 @@ fn a_leader_short_of_space_stays_while_it_hears_of_none_with_more() {
         }
         assert_eq!(leader.role() == Role::Leader, echoed == Space::Reserve);
     }
+}
+
+/// RULES R26: whoever is to lead next was heard lately, however much room it had before.
+#[test]
+fn a_leader_hands_over_to_one_that_it_hears() {
+    let (mut leader, own) = leader(3);
+    let last_echo = 5;
+    let mut heirs = Vec::new();
+    for tick in 1..=last_echo + config(0).election_timeout_ticks_min {
+        leader.tick();
+        let mut echoes = vec![(2, Space::Reserve)];
+        if tick <= last_echo {
+            echoes.push((1, Space::Ample));
+        }
+        hear_echoes(&mut leader, own, &echoes);
+        heirs.push(leader.clone().hand_over_lead());
+    }
+    assert_eq!(
+        heirs[heirs.len() - 2..],
+        [Some(ReplicaId(1)), Some(ReplicaId(2))]
+    );
+}
+
+/// RULES R26: who stops waits for what it has proposed, and for what it found and could not propose yet.
+#[test]
+fn what_a_leader_waits_for_is_in_flight() {
+    let (mut waiting, own) = leader(3);
+    assert!(!waiting.has_in_flight());
+    assert_eq!(waiting.propose(word("x")), Ok(Slot(0)));
+    assert!(waiting.has_in_flight());
+    for from in [1, 2] {
+        let _ = hear(&mut waiting, from, accepted(own, from, Slot(0)));
+    }
+    assert!(!waiting.has_in_flight());
+
+    let mut config = config(0);
+    config.window = 1;
+    let starting = Replica::new(config, configuration(3), Recovered::new());
+    let (mut lagging, own) = until_candidate(starting, 3);
+    let mut ahead = promise(own, 1, &[entry(5, ballot(1, 1), "x")]);
+    if let Message::Promise {
+        chosen_watermark, ..
+    } = &mut ahead
+    {
+        *chosen_watermark = Slot(5);
+    }
+    let _ = hear(&mut lagging, 0, promise(own, 0, &[]));
+    assert_eq!(proposals(&hear(&mut lagging, 1, ahead)), []);
+    assert_eq!(lagging.role(), Role::Leader);
+    assert!(lagging.has_in_flight());
 }
 
 /// The heartbeat that is due now, if one is, is echoed by these.
