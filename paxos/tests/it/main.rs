@@ -2,6 +2,7 @@
 //!
 //! `golden` runs the stories in `tests/golden`, `paper` and `paper_log` have one test for each claim of "Paxos Made
 //! Simple", and `random` and `random_sparse` run seeded clusters under faults. All of them share the driver in `cluster`.
+//! `bounds`, `giving_way`, `recovery` and `sparse` speak to one replica by hand, where a cluster would hide what it does.
 #[cfg(test)]
 mod agents;
 #[cfg(test)]

@@ -30,6 +30,8 @@ fn a_promise_after_a_restart_reports_what_was_accepted_and_what_was_learned() {
     recovered.batch(state, journal.collect());
     let mut acceptor = Replica::sparse(config(0), configuration(3), recovered);
 
+    assert_eq!(acceptor.max(), Some(Slot(4)));
+
     let output = hear(&mut acceptor, 2, prepare(2));
 
     let report = [
@@ -94,21 +96,24 @@ fn a_leader_tells_each_what_that_did_not_report_to_know() {
 /// One that does not lead passes a command on to the leader that it hears, and what was passed on before to nobody.
 #[test]
 fn a_forwarded_command_goes_in_no_circle() {
-    let mut follower = Replica::sparse(config(0), configuration(3), Recovered::new());
-    let heartbeat = Message::Heartbeat {
-        ballot: ballot(1, 1),
-        nonce: 1,
-        chosen_watermark: Slot(0),
-        forget_watermark: Slot(0),
-        has_majority: true,
-        space: Space::Ample,
-    };
-    let _ = hear(&mut follower, 1, heartbeat);
+    let mut follower = follower();
 
     assert_eq!(sent(&hear(&mut follower, 2, forward(3, true))), []);
     assert_eq!(sent(&hear(&mut follower, 1, forward(3, false))), []);
     let passed_on = hear(&mut follower, 2, forward(3, false));
     assert_eq!(sent(&passed_on), [forward(3, true)]);
+}
+
+#[test]
+fn what_a_program_began_it_does_not_begin_again() {
+    let mut follower = follower();
+    for (text, asked) in [("x", 1), ("y", 0)] {
+        assert_eq!(follower.propose_at(Slot(3), word(text)), Ok(()));
+        assert_eq!(
+            sent(&follower.take_output()),
+            vec![forward(3, false); asked]
+        );
+    }
 }
 
 #[test]
@@ -128,7 +133,8 @@ fn what_a_program_began_is_proposed_when_its_replica_comes_to_lead() {
 #[test]
 fn no_more_is_in_flight_than_the_bounds_allow() {
     let in_flight_max = INSTANCES_IN_FLIGHT_MAX as u64;
-    for bytes_max in [usize::MAX, 2 * word("x").size_bytes()] {
+    let bytes_of_two = 2 * word("x").size_bytes();
+    for (bytes_max, proposed) in [(usize::MAX, INSTANCES_IN_FLIGHT_MAX), (bytes_of_two, 2)] {
         let mut config = config(0);
         config.in_flight_bytes_max = bytes_max;
         let (mut leader, own) = until_candidate(config, &[]);
@@ -145,17 +151,25 @@ fn no_more_is_in_flight_than_the_bounds_allow() {
         leader.tick();
         let later = leader.take_output();
 
-        let proposed = [own, others, later].map(|output| proposals(&output).len());
-        let proposed: usize = proposed.iter().sum();
-        assert_eq!(
-            proposed,
-            if bytes_max == usize::MAX {
-                INSTANCES_IN_FLIGHT_MAX
-            } else {
-                2
-            }
-        );
+        let outputs = [own, others, later];
+        let came = outputs.iter().map(|output| proposals(output).len());
+        assert_eq!(came.sum::<usize>(), proposed);
     }
+}
+
+/// One that hears replica 1 lead.
+fn follower() -> Replica {
+    let mut follower = Replica::sparse(config(0), configuration(3), Recovered::new());
+    let heartbeat = Message::Heartbeat {
+        ballot: ballot(1, 1),
+        nonce: 1,
+        chosen_watermark: Slot(0),
+        forget_watermark: Slot(0),
+        has_majority: true,
+        space: Space::Ample,
+    };
+    let _ = hear(&mut follower, 1, heartbeat);
+    follower
 }
 
 fn forward(slot: u64, relayed: bool) -> Message {
