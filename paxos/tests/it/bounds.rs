@@ -95,6 +95,7 @@ fn an_instance_below_min_is_not_accepted_and_one_at_min_is() {
 
     assert_eq!(sent(&below), [forgotten]);
     assert_eq!(accepted_slots(&below), []);
+    assert_eq!(sent(&at), []);
     assert_eq!(accepted_slots(&at), [Slot(5)]);
 }
 
