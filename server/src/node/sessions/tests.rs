@@ -127,6 +127,9 @@ fn a_step_of_a_snapshot_has_as_many_sessions_as_fit_and_at_least_one() {
     }
     let image = IMAGE_BYTES;
     assert_eq!(steps, [(2 * image, false), (image, false), (image, true)]);
+
+    sessions.end_walk();
+    assert!(sessions.walk.is_none(), "nothing is put aside any more");
 }
 
 #[test]
