@@ -167,6 +167,26 @@ fn the_hash_tells_what_is_remembered_not_how_it_came() {
     assert_ne!(before, other.hash());
 }
 
+/// Replicas that differ in any of this must find out (RULES R21).
+#[test]
+fn the_hash_tells_all_that_is_remembered_of_a_session() {
+    let hash_of = |revision, nonce, used_s, floor| {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(revision, nonce, 0);
+        let verdict = sessions.judge(name(id, floor, floor, 0), used_s);
+        assert_eq!(verdict, Verdict::Run);
+        sessions.hash()
+    };
+    let hashes = BTreeSet::from([
+        hash_of(5, 77, 0, 1),
+        hash_of(6, 77, 0, 1),
+        hash_of(5, 78, 0, 1),
+        hash_of(5, 77, 1, 1),
+        hash_of(5, 77, 0, 2),
+    ]);
+    assert_eq!(hashes.len(), 5);
+}
+
 #[test]
 fn r13_a_session_is_forgotten_when_it_was_idle_for_longer_than_the_expiry() {
     let mut sessions = Sessions::default();
