@@ -126,3 +126,56 @@ impl Acceptor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ballot::ReplicaId;
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot {
+            round,
+            replica: ReplicaId(1),
+            birth: 5,
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_again_in_one_ballot_is_not_written_again() {
+        let mut acceptor = Acceptor::default();
+        let mut accept = |round| acceptor.accept(ballot(round), Slot(0), &Command::Noop);
+        assert_eq!(accept(1), Ok(Acceptance::Fresh));
+        assert_eq!(accept(1), Ok(Acceptance::Repeated));
+        assert_eq!(accept(2), Ok(Acceptance::Fresh));
+    }
+
+    /// RULES R16: what a learner that ended knew to be chosen may be open again, but never in an older ballot.
+    #[test]
+    fn of_what_is_remembered_again_the_newest_stays() {
+        let held = |rounds: &[u64]| {
+            let slots = (0..).map(Slot).zip(rounds);
+            let accepted = slots.map(|(slot, &round)| (slot, (ballot(round), Command::Noop)));
+            accepted.collect::<BTreeMap<_, _>>()
+        };
+        let mut acceptor = Acceptor::recovered(ballot(3), held(&[3, 1]));
+
+        acceptor.unite(held(&[2, 2, 2]));
+
+        assert_eq!(acceptor, Acceptor::recovered(ballot(3), held(&[3, 2, 2])));
+    }
+
+    #[test]
+    fn what_the_learner_keeps_takes_no_memory_here() {
+        let mut acceptor = Acceptor::default();
+        for slot in 0..5 {
+            let accepted = acceptor.accept(ballot(1), Slot(slot), &Command::Noop);
+            assert_eq!(accepted, Ok(Acceptance::Fresh));
+        }
+
+        acceptor.forget_below(Slot(2));
+        acceptor.forget(Slot(3));
+
+        let left = acceptor.accepted_from(Slot(0)).map(|entry| entry.slot);
+        assert_eq!(left.collect::<Vec<_>>(), [Slot(2), Slot(4)]);
+    }
+}

@@ -163,3 +163,33 @@ impl Random {
         if bound <= 1 { 0 } else { self.next() % bound }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::new(ReplicaId(0), Incarnation(1), 5)
+    }
+
+    #[test]
+    fn news_of_a_leader_elsewhere_holds_for_two_attempts() {
+        let (config, heard) = (config(), 10);
+        let mut election = Election::new(&config);
+        election.heard_elsewhere(ReplicaId(2), heard);
+        let until = heard + 2 * config.election_timeout_ticks_max;
+        assert_eq!(election.elsewhere(until, &config), Some(ReplicaId(2)));
+        assert_eq!(election.elsewhere(until + 1, &config), None);
+    }
+
+    #[test]
+    fn a_leader_goes_above_its_rival_once_in_a_timeout() {
+        let (config, first) = (config(), 10);
+        let mut election = Election::new(&config);
+        assert!(election.may_outbid(first, &config));
+        let again = first + config.election_timeout_ticks_max;
+        assert!(!election.may_outbid(again - 1, &config));
+        assert!(election.may_outbid(again, &config));
+        assert!(!election.may_outbid(again + 1, &config));
+    }
+}

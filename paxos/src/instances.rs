@@ -282,3 +282,92 @@ pub(crate) fn report(
 const RANGES_MAX: usize = 4_096;
 /// What was never sent is due at every tick.
 const LONG_AGO: u64 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: ReplicaId = ReplicaId(1);
+    const RETRANSMIT_TICKS: u64 = 20;
+
+    /// Of 20 bytes.
+    fn command() -> Command {
+        Command::Opaque([0; 4].into())
+    }
+
+    fn slots(sent: Vec<(Slot, Command)>) -> Vec<u64> {
+        sent.into_iter().map(|(slot, _)| slot.0).collect()
+    }
+
+    fn knowing(chosen: impl IntoIterator<Item = u64>) -> Instances {
+        let mut instances = Instances::default();
+        for slot in chosen {
+            assert!(instances.choose(Slot(slot), &command()));
+        }
+        instances
+    }
+
+    #[test]
+    fn a_leader_is_asked_for_as_much_as_fits_and_again_when_the_question_may_be_lost() {
+        let mut instances = Instances::default();
+        for slot in 0..5 {
+            instances.want(Slot(slot), command());
+        }
+        let mut ask =
+            |now, bytes_max| slots(instances.take_due(OTHER, now, RETRANSMIT_TICKS, bytes_max));
+        assert_eq!(ask(1, 40), [0, 1]);
+        assert_eq!(ask(2, 1), [2], "one that is too long goes alone");
+        assert_eq!(ask(3, 100), [3, 4]);
+        assert_eq!(ask(20, 100), []);
+        assert_eq!(ask(21, 100), [0, 1]);
+    }
+
+    #[test]
+    fn the_others_are_told_as_much_as_fits_and_again_until_they_acknowledge() {
+        let mut instances = knowing(0..5);
+        instances.begin_to_tell([OTHER].into_iter());
+        let mut tell =
+            |now, bytes_max| slots(instances.take_untold(OTHER, now, RETRANSMIT_TICKS, bytes_max));
+        assert_eq!(tell(1, 40), [0, 1]);
+        assert_eq!(tell(2, 1), [2], "one that is too long goes alone");
+        assert_eq!(tell(3, 100), [3, 4]);
+        assert_eq!(tell(20, 100), []);
+        assert_eq!(tell(21, 100), [0, 1]);
+        instances.acknowledged(OTHER, &[Slot(0), Slot(2), Slot(3)]);
+        assert_eq!(
+            slots(instances.take_untold(OTHER, 99, RETRANSMIT_TICKS, 100)),
+            [1, 4]
+        );
+    }
+
+    #[test]
+    fn what_messages_list_is_bounded() {
+        let past_the_bound = INSTANCES_IN_FLIGHT_MAX as u64 + 1;
+        let mut instances = knowing((0..past_the_bound).map(|place| 2 * place));
+        assert_eq!(instances.chosen_ranges().len(), RANGES_MAX);
+        for slot in 0..past_the_bound {
+            instances.acknowledge(Slot(slot));
+        }
+        let acknowledged = instances.take_acknowledgements();
+        assert_eq!(acknowledged.len(), INSTANCES_IN_FLIGHT_MAX);
+    }
+
+    /// RULES R5: an acceptor leaves out of its report what lies in these, and nothing beside it.
+    #[test]
+    fn a_range_covers_its_start_and_not_its_end() {
+        let ranges = [(2, 4), (6, 7)].map(|(start, end)| SlotRange {
+            start: Slot(start),
+            end: Slot(end),
+        });
+        let covered = (0..9).filter(|slot| covers(&ranges, Slot(*slot)));
+        assert_eq!(covered.collect::<Vec<_>>(), [2, 3, 6]);
+        assert_eq!(knowing([2, 3, 6]).chosen_ranges(), ranges);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_handed_over_and_what_is_not_still_is() {
+        let mut instances = knowing(0..4);
+        instances.forget_below(Slot(2));
+        assert_eq!(slots(instances.take_news()), [2, 3]);
+    }
+}

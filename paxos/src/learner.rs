@@ -277,3 +277,90 @@ pub(crate) enum Addressee {
     /// Every other replica.
     All,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commands of 20 bytes in these slots.
+    fn learner(slots: &[u64]) -> Learner {
+        let mut learner = Learner::default();
+        for slot in slots {
+            assert!(learner.choose(Slot(*slot), Command::Opaque([0; 4].into())));
+        }
+        learner
+    }
+
+    #[test]
+    fn it_knows_what_is_forgotten_and_what_lies_above_a_hole() {
+        let mut learner = learner(&[0, 1, 3]);
+        assert_eq!(learner.take_deliverable().len(), 2);
+        learner.forget_below(Slot(1));
+        let known = (0..5).filter(|slot| learner.knows(Slot(*slot)));
+        assert_eq!(known.collect::<Vec<_>>(), [0, 1, 3]);
+    }
+
+    #[test]
+    fn an_answer_holds_as_many_commands_as_fit_and_at_least_one() {
+        let mut learner = learner(&[0, 1, 2, 3, 4, 6]);
+        let commands = |learner: &Learner, from, bytes_max| {
+            let commands = learner.chosen_from(Slot(from), bytes_max);
+            commands.len()
+        };
+        assert_eq!(commands(&learner, 0, 1_000), 5);
+        assert_eq!(commands(&learner, 0, 40), 2);
+        assert_eq!(commands(&learner, 0, 39), 1);
+        assert_eq!(commands(&learner, 0, 1), 1);
+        assert_eq!(commands(&learner, 4, 1_000), 1);
+        assert_eq!(commands(&learner, 5, 1_000), 0);
+        assert_eq!(learner.take_deliverable().len(), 5);
+        learner.forget_below(Slot(2));
+        assert_eq!(commands(&learner, 1, 1_000), 0, "the first is forgotten");
+        assert_eq!(commands(&learner, 2, 1_000), 3);
+    }
+
+    #[test]
+    fn only_what_was_delivered_is_forgotten_and_the_oldest_first() {
+        let mut learner = learner(&[0, 1, 2, 3, 4]);
+        let kept = |learner: &Learner| (learner.kept_bytes(), learner.trimmed_watermark());
+        learner.forget_below(Slot(9));
+        assert_eq!(kept(&learner), (100, Slot(0)));
+        assert_eq!(learner.take_deliverable().len(), 5);
+        learner.forget_surplus(Slot(9), 80);
+        assert_eq!(kept(&learner), (80, Slot(1)));
+        learner.forget_surplus(Slot(3), 0);
+        assert_eq!(kept(&learner), (40, Slot(3)));
+        assert!(learner.choose(Slot(5), Command::Noop));
+        learner.forget_below(Slot(9));
+        assert_eq!(kept(&learner), (16, Slot(5)));
+    }
+
+    const PATIENCE_TICKS: u64 = 20;
+
+    #[test]
+    fn a_peer_that_still_has_the_next_command_is_no_reason_for_a_snapshot() {
+        let mut catch_up = CatchUp::default();
+        catch_up.heard(ReplicaId(1), Slot(9));
+        assert_eq!(catch_up.claimed(), Some(Slot(9)));
+        catch_up.forgot(ReplicaId(1), Slot(5), 10);
+        let sources = |from, now| catch_up.snapshot_sources(Slot(from), now, PATIENCE_TICKS);
+        assert!(catch_up.needs_snapshot(Slot(4)));
+        assert_eq!(sources(4, 29), [], "the others have not had time to answer");
+        assert_eq!(sources(4, 30), [ReplicaId(1)]);
+        assert!(!catch_up.needs_snapshot(Slot(5)));
+        assert_eq!(sources(5, 30), []);
+    }
+
+    #[test]
+    fn after_a_snapshot_only_what_is_lacking_still_counts_as_forgotten() {
+        let mut catch_up = CatchUp::default();
+        for (replica, trimmed) in [(1, 5), (2, 9)] {
+            catch_up.heard(ReplicaId(replica), Slot(9));
+            catch_up.forgot(ReplicaId(replica), Slot(trimmed), 0);
+        }
+        catch_up.installed(Slot(5));
+        let sources = catch_up.snapshot_sources(Slot(5), 99, PATIENCE_TICKS);
+        assert_eq!(sources, [ReplicaId(2)]);
+        assert_eq!(catch_up.forgotten.len(), 1);
+    }
+}

@@ -300,3 +300,46 @@ impl RoundTicks {
         after.checked_sub(1).map(|place| self.0[place].1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMBERS: [ReplicaId; 3] = [ReplicaId(0), ReplicaId(1), ReplicaId(2)];
+    const LIFE: Incarnation = Incarnation(1);
+    const NEXT_LIFE: Incarnation = Incarnation(2);
+
+    /// RULES R7: what a member said in a life that is over went with it, and within a life no late message takes back
+    /// what was said.
+    #[test]
+    fn a_member_is_taken_at_the_word_of_its_present_life() {
+        let mut configuration = Configuration::founded(&MEMBERS.map(|member| (member, LIFE)));
+        let mut leading = Preparing::new(Ballot::NONE, Slot(0), 0).into_leading(Slot(0), 0);
+        for member in MEMBERS {
+            leading.note_durable(member, LIFE, Slot(9));
+            leading.note_durable(member, LIFE, Slot(5));
+        }
+        assert_eq!(leading.durable_everywhere(&configuration), Slot(9));
+
+        configuration.rejoin(Slot(9), 4, ReplicaId(2), NEXT_LIFE);
+        assert_eq!(leading.durable_everywhere(&configuration), Slot(0));
+        leading.note_durable(ReplicaId(2), NEXT_LIFE, Slot(3));
+        assert_eq!(leading.durable_everywhere(&configuration), Slot(3));
+    }
+
+    #[test]
+    fn an_echo_is_as_old_as_its_round_and_void_after_a_timeout() {
+        const TIMEOUT_TICKS: u64 = 25;
+        let mut rounds = RoundTicks::default();
+        for (nonce, tick) in [(1, 10), (2, 10), (4, 15), (5, 34)] {
+            rounds.left(nonce, tick, TIMEOUT_TICKS);
+        }
+        let ticks = |rounds: &RoundTicks| [0, 1, 2, 3, 4, 6].map(|nonce| rounds.tick_of(nonce));
+        let (first, second, third) = (Some(10), Some(15), Some(34));
+        assert_eq!(ticks(&rounds), [None, first, first, first, second, third]);
+        assert_eq!(rounds.0.len(), 3, "one entry a tick");
+
+        rounds.left(6, 35, TIMEOUT_TICKS);
+        assert_eq!(ticks(&rounds), [None, None, None, None, second, Some(35)]);
+    }
+}

@@ -242,5 +242,23 @@ mod tests {
         assert_eq!(configuration.last_life(ReplicaId(2)), Some(Incarnation(77)));
         assert_eq!(configuration.last_life(ReplicaId(9)), None);
         assert_eq!(configuration.settled_from(), Slot(15));
+        let from = |id, life| configuration.in_force_from(ReplicaId(id), Incarnation(life));
+        assert_eq!(from(2, 77), Some(Slot(15)));
+        assert_eq!(from(2, 2), None, "its time is limited");
+        assert_eq!(from(1, 1), Some(Slot(0)));
+        assert_eq!(from(9, 9), None);
+    }
+
+    #[test]
+    fn a_set_holds_each_replica_once_and_none_beyond_the_highest_id() {
+        let (lowest, highest) = (ReplicaId(0), ReplicaId(REPLICA_IDS_MAX - 1));
+        let mut set = ReplicaSet::default();
+        assert!(set.is_empty());
+        assert!(set.insert(lowest) && set.insert(highest));
+        assert!(!set.insert(highest), "it was there before");
+        assert!(!set.is_empty());
+        assert_eq!(set.len(), 2);
+        assert!(set.iter().eq([lowest, highest]));
+        assert!(!set.contains(ReplicaId(REPLICA_IDS_MAX)));
     }
 }

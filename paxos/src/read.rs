@@ -216,3 +216,73 @@ impl ReadQueries {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cancelled_reads_are_released_by_no_round() {
+        let mut rounds = ReadRounds::default();
+        for ticket in 1..4 {
+            rounds.take_in(ticket);
+        }
+        rounds.begin(Slot(7));
+        for ticket in 4..7 {
+            rounds.take_in(ticket);
+        }
+        rounds.cancel_below(3);
+        assert_eq!(rounds.tickets, [4, 5, 6]);
+        rounds.cancel_below(5);
+        assert_eq!(rounds.release().unwrap().tickets, []);
+        assert_eq!(rounds.into_tickets(), [5, 6]);
+
+        let mut rounds = ReadRounds::default();
+        rounds.take_in(1);
+        rounds.take_in(2);
+        rounds.begin(Slot(7));
+        rounds.cancel_below(2);
+        assert_eq!(rounds.release().unwrap().tickets, [2]);
+    }
+
+    #[test]
+    fn cancelled_reads_are_answered_by_no_leader() {
+        let mut queries = ReadQueries::new(100);
+        queries.take_in(1);
+        queries.take_in(2);
+        let nonce = queries.question(ReplicaId(1), 0, RETRANSMIT_TICKS);
+        queries.take_in(3);
+        queries.take_in(4);
+        queries.cancel_below(2);
+        assert_eq!(queries.waiting, [3, 4]);
+        queries.cancel_below(4);
+        assert_eq!(queries.answer(nonce.unwrap()), []);
+        assert_eq!(queries.take_all(), [4]);
+
+        queries.take_in(5);
+        queries.take_in(6);
+        let nonce = queries.question(ReplicaId(1), 0, RETRANSMIT_TICKS);
+        queries.cancel_below(6);
+        assert_eq!(queries.answer(nonce.unwrap()), [6]);
+    }
+
+    #[test]
+    fn a_question_is_asked_anew_when_it_may_be_lost_and_when_another_leads() {
+        let mut queries = ReadQueries::new(100);
+        queries.take_in(1);
+        let mut ask = |leader, now| queries.question(ReplicaId(leader), now, RETRANSMIT_TICKS);
+        assert_eq!(ask(1, 10), Some(101));
+        assert_eq!(ask(1, 29), None);
+        assert_eq!(ask(1, 30), Some(102));
+        assert_eq!(ask(2, 31), Some(103), "at once");
+        queries.take_in(2);
+        assert_eq!(
+            queries.question(ReplicaId(1), 32, RETRANSMIT_TICKS),
+            Some(104)
+        );
+        assert_eq!(queries.answer(103), [], "it was asked of another");
+        assert_eq!(queries.answer(104), [1, 2]);
+    }
+
+    const RETRANSMIT_TICKS: u64 = 20;
+}

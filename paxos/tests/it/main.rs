@@ -2,14 +2,19 @@
 //!
 //! `golden` runs the stories in `tests/golden`, `paper` and `paper_log` have one test for each claim of "Paxos Made
 //! Simple", and `random` and `random_sparse` run seeded clusters under faults. All of them share the driver in `cluster`.
+//! `bounds`, `giving_way`, `recovery` and `sparse` speak to one replica by hand, where a cluster would hide what it does.
 #[cfg(test)]
 mod agents;
+#[cfg(test)]
+mod bounds;
 #[cfg(test)]
 mod by_hand;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod exhaustive;
+#[cfg(test)]
+mod giving_way;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -30,5 +35,7 @@ mod script;
 mod seeds;
 #[cfg(test)]
 mod snapshots;
+#[cfg(test)]
+mod sparse;
 #[cfg(test)]
 mod telling;

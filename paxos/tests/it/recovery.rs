@@ -5,6 +5,7 @@ use paxos::{
     Recovered, Replica, ReplicaId, Slot,
 };
 
+use crate::by_hand::{config, configuration};
 use crate::cluster::word;
 
 /// RULES R1: a Rejoin learned above a hole is in force as soon as the watermark passes it, in the next life too.
@@ -190,6 +191,80 @@ fn the_log_between_two_snapshots_is_kept_for_others() {
     assert_eq!(chosen(3), (0, 0, Slot(4)));
     assert_eq!(chosen(4), (0, 3, Slot(1)));
     assert_eq!(chosen(5), (1, 4, Slot(1)));
+}
+
+/// What was accepted below a snapshot that came from a peer need not be what was chosen there: nobody is told of it.
+#[test]
+fn what_lies_below_a_received_snapshot_is_told_to_nobody() {
+    let mut recovered = Recovered::from_snapshot(Slot(4));
+    let state = DurableState {
+        promised: BALLOT,
+        chosen_watermark: Slot(5),
+        ..DurableState::default()
+    };
+    let journal = (0..5).map(|slot| accepted(slot, "x")).collect();
+    assert_eq!(recovered.batch(state, journal), [(Slot(4), word("x"))]);
+    let mut restarted = restart_from(recovered, 0, Vec::new());
+
+    restarted.step(from_one(Message::CatchUp { from_slot: Slot(3) }));
+
+    let nothing = Message::Chosen {
+        from_slot: Slot(3),
+        commands: Vec::new(),
+        chosen_watermark: Slot(5),
+        trimmed_watermark: Slot(4),
+    };
+    assert_eq!(restarted.take_output().messages[0].message, nothing);
+}
+
+/// SPEC D5: the log that a snapshot covers is kept as long as there is room for it, before and after a restart.
+#[test]
+fn the_log_below_a_snapshot_gives_way_after_a_restart_too() {
+    let mut restarted = with_log_below_snapshot(usize::MAX);
+    assert_eq!(restarted.durable_watermark(), Slot(5));
+    assert_eq!(restarted.trimmed_watermark(), Slot(1));
+
+    restarted.keep_log_bytes(0);
+    let _ = restarted.take_output();
+
+    assert_eq!(restarted.trimmed_watermark(), Slot(4));
+}
+
+/// SPEC D4: who is sent a snapshot finds the log above it, unless that has grown too long.
+#[test]
+fn the_log_is_held_for_a_receiver_up_to_a_bound() {
+    let kept_bytes = 4 * word("x").size_bytes();
+    for (held_bytes_max, kept_from) in [(kept_bytes, 2), (kept_bytes - 1, 4)] {
+        let mut restarted = with_log_below_snapshot(held_bytes_max);
+        assert_eq!(restarted.kept_bytes(), kept_bytes);
+        restarted.keep_log_bytes(0);
+        assert!(!restarted.holds_log());
+
+        restarted.hold_log(Some(Slot(2)));
+        assert_eq!(restarted.holds_log(), kept_from == 2);
+        let _ = restarted.take_output();
+        assert_eq!(restarted.trimmed_watermark(), Slot(kept_from));
+
+        restarted.hold_log(None);
+        let _ = restarted.take_output();
+        assert_eq!(restarted.trimmed_watermark(), Slot(4));
+    }
+}
+
+/// A replica with a snapshot of slot 4, an older one of slot 1, and the journal of slots 0 to 4.
+fn with_log_below_snapshot(held_bytes_max: usize) -> Replica {
+    let mut recovered = Recovered::from_snapshots(Slot(1), Slot(4));
+    let state = DurableState {
+        promised: BALLOT,
+        chosen_watermark: Slot(5),
+        ..DurableState::default()
+    };
+    recovered.batch(state, (0..5).map(|slot| accepted(slot, "x")).collect());
+    let mut config = config(0);
+    config.held_bytes_max = held_bytes_max;
+    let mut restarted = Replica::new(config, configuration(3), recovered);
+    let _ = restarted.take_output();
+    restarted
 }
 
 /// RULES R7: a snapshot of one replica lets no other forget: what all can replay is another number.

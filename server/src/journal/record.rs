@@ -144,7 +144,7 @@ mod tests {
         bytes
     }
 
-    fn examples() -> [(Record, Vec<u8>); 3] {
+    fn examples() -> [(Record, Vec<u8>); 4] {
         let accepted = Record::Accepted {
             slot: Slot(7),
             ballot: Ballot {
@@ -175,7 +175,27 @@ mod tests {
                 rejoin,
                 vec![2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 4, 9, 0, 0, 0, 0, 0, 0, 0],
             ),
+            longest_without_opaque_bytes(),
         ]
+    }
+
+    fn longest_without_opaque_bytes() -> (Record, Vec<u8>) {
+        let record = Record::Accepted {
+            slot: Slot(7),
+            ballot: Ballot {
+                round: 3,
+                replica: ReplicaId(1),
+                birth: 5,
+            },
+            command: Command::Rejoin {
+                replica: ReplicaId(4),
+                incarnation: Incarnation(9),
+            },
+        };
+        let mut bytes = vec![1, 7, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend([3, 0, 0, 0, 0, 0, 0, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend([1, 4, 9, 0, 0, 0, 0, 0, 0, 0]);
+        (record, bytes)
     }
 
     #[test]

@@ -188,3 +188,51 @@ struct WholeBatch {
     label: SectorLabel,
     header: BatchHeader,
 }
+
+#[cfg(test)]
+mod tests {
+    use paxos::{DurableState, Incarnation, ReplicaId};
+
+    use super::super::batch::{BatchBuilder, BatchPlace};
+    use super::super::disk::BLOCK_BYTES;
+    use super::super::segment::Owner;
+    use super::*;
+
+    /// Where a journal ended before a segment whose first batch says this of itself.
+    fn ended_before(serial: Serial, place: u32) -> Option<Serial> {
+        let at = BatchPlace {
+            serial,
+            place,
+            salt: 5,
+            chain: 0,
+            oldest_segment: 4,
+        };
+        let mut builder = BatchBuilder::new();
+        let (seal, _) = builder.finish(BatchKind::Seal, DurableState::default(), at);
+        let bytes = [&[0; BLOCK_BYTES], seal].concat();
+        let segment = SegmentBytes {
+            name: "segment".to_owned(),
+            header: SegmentHeader {
+                owner: Owner {
+                    replica: ReplicaId(2),
+                    incarnation: Incarnation(3),
+                },
+                number: 4,
+                bytes: bytes.len() as u64,
+                salt: at.salt,
+                salt_before: None,
+            },
+            bytes,
+        };
+        segment.begin().ok().map(|end| end.serial)
+    }
+
+    #[test]
+    fn a_trimmed_journal_begins_with_a_batch_that_one_may_follow_and_precede() {
+        assert_eq!(ended_before(Serial(9), FIRST_PLACE), Some(Serial(8)));
+        assert_eq!(ended_before(Serial(1), FIRST_PLACE), Some(Serial(0)));
+        assert_eq!(ended_before(Serial(9), FIRST_PLACE + 1), None);
+        assert_eq!(ended_before(Serial(0), FIRST_PLACE), None);
+        assert_eq!(ended_before(SERIAL_END, FIRST_PLACE), None);
+    }
+}

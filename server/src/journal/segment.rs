@@ -305,4 +305,12 @@ mod tests {
         }
         assert_eq!(segment_number("segment-000000000001.log.damaged-1"), None);
     }
+
+    #[test]
+    fn only_what_is_named_as_a_spare_is_removed_as_one() {
+        assert!(is_spare_name(&spare_name(7)));
+        for name in ["spare-7", "snapshot-7.tmp", "identity"] {
+            assert!(!is_spare_name(name), "{name}");
+        }
+    }
 }

@@ -318,6 +318,7 @@ impl State {
 
     /// A new file of zeros, of which neither the name nor the length is durable.
     fn make(&mut self, name: &str, bytes: usize) -> FileId {
+        assert!(!name.is_empty(), "no disk has a file without a name");
         let id = self.next_file;
         self.next_file += 1;
         let file = FileState {

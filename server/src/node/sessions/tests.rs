@@ -1,7 +1,11 @@
 //! One session at a time: what is asked of a write and in which order, and when a session is forgotten.
 
+use common::ChangeRef;
+
 use super::*;
 
+/// Of a session without an answer.
+const IMAGE_BYTES: usize = 30;
 const PUT: Ran = Ran::Put { revision: 9 };
 
 fn name(session: SessionId, sequence: u64, floor: u64, after: u64) -> WriteName {
@@ -76,6 +80,59 @@ fn another_nonce_is_another_session() {
 }
 
 #[test]
+fn r14_a_session_is_gone_for_good_where_its_opening_is_applied() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    sessions.expire(61, 60);
+    assert_eq!(sessions.final_verdict(id, 1, 4), None);
+    assert_eq!(sessions.final_verdict(id, 1, 5), Some(Verdict::Expired));
+}
+
+/// Whoever holds such a write asks before it proposes it; whatever else would come of it is for apply to say.
+#[test]
+fn a_write_awaits_the_one_before_it_while_that_may_still_run() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    run(&mut sessions, name(id, 3, 2, 0));
+    let stranger = SessionId { nonce: 78, ..id };
+    let awaits = |session, floor, after| {
+        sessions.awaits(&WriteRef {
+            session,
+            sequence: 9,
+            floor,
+            after,
+            change: ChangeRef::Delete { key: b"k" },
+        })
+    };
+    assert!(awaits(id, 1, 2));
+    assert!(!awaits(id, 1, 1), "below the floor");
+    assert!(!awaits(id, 1, 3), "it has run");
+    assert!(awaits(id, 4, 4));
+    assert!(!awaits(id, 5, 4), "this write gives it up");
+    assert!(!awaits(stranger, 1, 2));
+}
+
+#[test]
+fn a_step_of_a_snapshot_has_as_many_sessions_as_fit_and_at_least_one() {
+    let mut sessions = Sessions::default();
+    for revision in 1..=4 {
+        sessions.open(revision, 77, 0);
+    }
+    sessions.begin_walk();
+    let mut steps = Vec::new();
+    for bytes_max in [2 * IMAGE_BYTES, 1, 1_000] {
+        let mut out = Vec::new();
+        let is_last = sessions.step(bytes_max, &mut out);
+        steps.push((out.len(), is_last));
+    }
+    let image = IMAGE_BYTES;
+    assert_eq!(steps, [(2 * image, false), (image, false), (image, true)]);
+
+    sessions.end_walk();
+    assert!(sessions.walk.is_none(), "nothing is put aside any more");
+}
+
+#[test]
 fn the_width_is_bounded() {
     let mut sessions = Sessions::default();
     let id = sessions.open(5, 77, 0);
@@ -108,6 +165,26 @@ fn the_hash_tells_what_is_remembered_not_how_it_came() {
     run(&mut other, name(same, 2, 2, 0));
     assert_eq!(one.hash(), other.hash());
     assert_ne!(before, other.hash());
+}
+
+/// Replicas that differ in any of this must find out (RULES R21).
+#[test]
+fn the_hash_tells_all_that_is_remembered_of_a_session() {
+    let hash_of = |revision, nonce, used_s, floor| {
+        let mut sessions = Sessions::default();
+        let id = sessions.open(revision, nonce, 0);
+        let verdict = sessions.judge(name(id, floor, floor, 0), used_s);
+        assert_eq!(verdict, Verdict::Run);
+        sessions.hash()
+    };
+    let hashes = BTreeSet::from([
+        hash_of(5, 77, 0, 1),
+        hash_of(6, 77, 0, 1),
+        hash_of(5, 78, 0, 1),
+        hash_of(5, 77, 1, 1),
+        hash_of(5, 77, 0, 2),
+    ]);
+    assert_eq!(hashes.len(), 5);
 }
 
 #[test]
