@@ -50,6 +50,19 @@ fn a_write_waits_for_the_one_before_it() {
 }
 
 #[test]
+fn the_answer_at_the_floor_is_still_wanted() {
+    let mut sessions = Sessions::default();
+    let id = sessions.open(5, 77, 0);
+    for sequence in 1..=3 {
+        run(&mut sessions, name(id, sequence, 1, 0));
+    }
+    for floor in 2..=3 {
+        let retry = sessions.judge(name(id, floor, floor, 0), 0);
+        assert_eq!(retry, Verdict::Known(PUT));
+    }
+}
+
+#[test]
 fn what_was_given_up_never_runs_later() {
     let mut sessions = Sessions::default();
     let id = sessions.open(5, 77, 0);
@@ -165,6 +178,36 @@ fn the_hash_tells_what_is_remembered_not_how_it_came() {
     run(&mut other, name(same, 2, 2, 0));
     assert_eq!(one.hash(), other.hash());
     assert_ne!(before, other.hash());
+}
+
+/// A snapshot and the hash know an answer by these alone.
+#[test]
+fn every_answer_comes_back_from_its_words_and_no_two_have_the_same() {
+    let (revision, bytes, bytes_max) = (7, 8, 9);
+    let answers = [
+        Ran::Put { revision },
+        Ran::Appended {
+            revision,
+            length: bytes,
+        },
+        Ran::Deleted {
+            revision,
+            existed: true,
+        },
+        Ran::Deleted {
+            revision,
+            existed: false,
+        },
+        Ran::TooLarge { bytes, bytes_max },
+        Ran::StoreFull { bytes_max },
+    ];
+    for ran in answers {
+        assert_eq!(Ran::from_words(ran.words()), Some(ran));
+    }
+    assert_eq!(Ran::from_words([3, revision, 2]), None);
+    assert_eq!(Ran::from_words([6, revision, 0]), None);
+    let words = answers.iter().map(|ran| ran.words());
+    assert_eq!(words.collect::<BTreeSet<_>>().len(), answers.len());
 }
 
 /// Replicas that differ in any of this must find out (RULES R21).
