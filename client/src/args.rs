@@ -254,8 +254,8 @@ pub(crate) struct BenchArguments {
 /// A line is {"client":7,"op":"put|get|append|delete","key":"..","arg":"..","out":"..","found":true,
 /// "status":"ok|unknown|fail","call":ns,"ret":ns}; docs/OPERATIONS.md says more. Any store's history can be judged.
 ///
-/// Exit codes: 0 right, 70 wrong (the shortest part that is wrong is shown), 71 undecided within --limit, 2 the file
-/// cannot be read.
+/// Exit codes: 0 right, 70 wrong (the shortest part that is wrong is shown), 71 undecided within --limit
+/// or nothing to judge, 2 the file cannot be read.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CheckArguments {
     /// The history

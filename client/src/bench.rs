@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use common::quote::Elided;
 use kvpaxos_client::{
-    Check, CheckPlan, CheckReport, ClientOptions, Completion, Fleet, Operation, Reply, Ticket,
+    Check, CheckPlan, CheckReport, Client, ClientOptions, Completion, Fleet, Operation, Reply,
+    Ticket,
 };
 
 use crate::args::{BenchArguments, BenchOperation};
@@ -43,6 +44,7 @@ pub(crate) fn run(
         let reason = "--check needs something to read: --op append or --op mixed";
         return Err(Failure::Usage(reason.to_owned()));
     }
+    see_that_somebody_answers(&options)?;
     options.follow_leader = !arguments.spread;
     let plan = plan(arguments, options.uses_datagrams());
     let mut bench = Bench {
@@ -74,6 +76,16 @@ pub(crate) fn run(
         _ if measure.ops() == 0 => Exit::NoAnswer,
         _ => Exit::Done,
     })
+}
+
+/// Against nobody there is nothing to measure, and no reason to wait.
+fn see_that_somebody_answers(options: &ClientOptions) -> Result<(), Failure> {
+    let options = ClientOptions {
+        ask_each_once: true,
+        ..options.clone()
+    };
+    let connected = Client::connect(options);
+    connected.map(|_| ()).map_err(|error| Failure::load(&error))
 }
 
 /// What is done where the answers are checked: of the operations that are no reads, every one is an append.

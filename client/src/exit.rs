@@ -25,7 +25,7 @@ pub(crate) enum Exit {
     /// An answer was wrong: the demo's or the load generator's check failed, or a history is not linearizable. Never to
     /// be seen.
     Wrong = 70,
-    /// Whether a history is linearizable was not found out in time.
+    /// Whether a history is linearizable was not found out in time, or it is empty.
     Undecided = 71,
 }
 

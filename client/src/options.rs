@@ -134,6 +134,9 @@ pub struct ClientOptions {
     pub attempt_timeout: Duration,
     /// How long an operation is tried at all.
     pub timeout: Duration,
+    /// Whether an operation is given up as soon as every endpoint has failed, each when it was asked last. Otherwise they
+    /// are asked again until the time is up, as replicas may be starting.
+    pub ask_each_once: bool,
     /// What the client calls itself in the logs of the replicas; longer than 64 bytes is cut.
     pub label: String,
     /// Whether to go to the replica that leads once it is known, which saves a hop per request.
@@ -149,6 +152,7 @@ impl ClientOptions {
             first: 0,
             attempt_timeout: Duration::from_millis(500),
             timeout: Duration::from_secs(10),
+            ask_each_once: false,
             label: String::new(),
             follow_leader: false,
         }

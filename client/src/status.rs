@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use crate::exit::{Exit, Failure};
 
 /// How long a replica is given to answer: it does so at once, from local state.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The same when somebody has waited for an answer in vain already.
+const EXPLANATION_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// One endpoint and what was found there.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ struct Member {
 /// # Errors
 /// Nobody reads the output.
 pub(crate) fn run(options: &ClientOptions, json: bool) -> Result<Exit, Failure> {
-    let members = ask_all(options);
+    let members = ask_all(options, ANSWER_TIME_MAX);
     let text = if json {
         Value::from_iter(members.iter().map(as_json)).to_string()
     } else {
@@ -45,7 +48,7 @@ pub(crate) fn run(options: &ClientOptions, json: bool) -> Result<Exit, Failure> 
 }
 
 /// Asks all at once, so that those that do not answer cost their time once.
-fn ask_all(options: &ClientOptions) -> Vec<Member> {
+fn ask_all(options: &ClientOptions, time_max: Duration) -> Vec<Member> {
     thread::scope(|scope| {
         let asking: Vec<_> = options
             .endpoints
@@ -53,7 +56,7 @@ fn ask_all(options: &ClientOptions) -> Vec<Member> {
             .map(|endpoint| {
                 scope.spawn(|| Member {
                     address: endpoint.to_string(),
-                    found: ask(options, endpoint),
+                    found: ask(options, endpoint, time_max),
                 })
             })
             .collect();
@@ -66,7 +69,7 @@ fn ask_all(options: &ClientOptions) -> Vec<Member> {
 
 /// What replicas that do not serve say of it, after no quorum was found: how many endpoints answer, and each reason once.
 pub(crate) fn why_no_quorum(options: &ClientOptions) -> Vec<String> {
-    let members = ask_all(options);
+    let members = ask_all(options, EXPLANATION_TIME_MAX);
     let reports: Vec<_> = members
         .iter()
         .filter_map(|member| member.found.as_ref().ok())
@@ -92,18 +95,20 @@ pub(crate) fn why_no_quorum(options: &ClientOptions) -> Vec<String> {
     said
 }
 
-/// Asks one endpoint, for a second at most.
+/// Asks one endpoint, once, for as long as an operation may take or for `time_max`.
 ///
 /// # Errors
 /// It did not answer.
 pub(crate) fn ask(
     options: &ClientOptions,
     endpoint: &Endpoint,
+    time_max: Duration,
 ) -> Result<StatusReport, ClientError> {
     let alone = ClientOptions {
         endpoints: vec![endpoint.clone()],
         first: 0,
-        timeout: options.timeout.min(ANSWER_TIME_MAX),
+        timeout: options.timeout.min(time_max),
+        ask_each_once: true,
         ..options.clone()
     };
     Client::new(alone)?.status()

@@ -27,6 +27,12 @@ struct Report {
     explanation: Option<Explanation>,
 }
 
+impl Report {
+    fn operations(&self) -> u64 {
+        self.ok + self.unknown + self.fail
+    }
+}
+
 /// Judges a history and prints the verdict.
 ///
 /// # Errors
@@ -42,7 +48,7 @@ pub(crate) fn run(arguments: &CheckArguments, json: bool) -> Result<Exit, Failur
     }
     let exit = if report.wrong_keys > 0 {
         Exit::Wrong
-    } else if report.undecided_keys > 0 {
+    } else if report.undecided_keys > 0 || report.operations() == 0 {
         Exit::Undecided
     } else {
         Exit::Done
@@ -113,9 +119,9 @@ fn each_line(path: &Path, each: impl FnMut(Line)) -> Result<(), Failure> {
 }
 
 fn as_text(report: &Report, exit: Exit, arguments: &CheckArguments) -> String {
-    let operations = report.ok + report.unknown + report.fail;
     let mut text = format!(
-        "{operations} operations on {} keys: {} ok, {} unknown, {} fail; {:.1} s\n",
+        "{} operations on {} keys: {} ok, {} unknown, {} fail; {:.1} s\n",
+        report.operations(),
         report.keys,
         report.ok,
         report.unknown,
@@ -131,6 +137,9 @@ fn as_text(report: &Report, exit: Exit, arguments: &CheckArguments) -> String {
     }
     text += match exit {
         Exit::Wrong => "verdict: WRONG, this history is not linearizable\n",
+        Exit::Undecided if report.operations() == 0 => {
+            "verdict: undecided, there is nothing to judge\n"
+        }
         Exit::Undecided => "verdict: undecided\n",
         _ => "verdict: right, this history is linearizable\n",
     };

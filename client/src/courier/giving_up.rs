@@ -55,6 +55,14 @@ impl Courier {
         }
     }
 
+    /// Gives all up where the caller would not have any endpoint asked again and each has failed.
+    pub(super) fn give_up_if_each_failed(&mut self, now: Instant) {
+        let failed = |lane: &super::Lane| lane.trouble.is_some();
+        if self.options.ask_each_once && self.lanes.iter().all(failed) {
+            self.give_up_where(now, |_| true);
+        }
+    }
+
     /// What was last wrong with each endpoint, for an operation that no replica answered.
     fn troubles(&self, tag: u64) -> Troubles {
         let copies = self.queue.get(tag).map(|pending| pending.copies);

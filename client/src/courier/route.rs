@@ -84,7 +84,10 @@ impl Courier {
                 );
                 let lane = &mut self.lanes[self.current];
                 lane.trouble = Some(lane.no_answer().to_owned());
-                self.leave(None, now);
+                self.give_up_if_each_failed(now);
+                if !self.queue.is_empty() {
+                    self.leave(None, now);
+                }
             }
             _ => {}
         }
@@ -239,6 +242,7 @@ impl Courier {
     fn lost(&mut self, lane: usize, now: Instant) {
         self.lanes[lane].note_failure(now);
         self.forget_connection(lane);
+        self.give_up_if_each_failed(now);
         if lane == self.current && !self.queue.is_empty() {
             self.leave(None, now);
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::StatusReport;
 use kvpaxos_client::{ClientOptions, Transport};
 
-use crate::status;
+use crate::status::{self, ANSWER_TIME_MAX};
 
 /// How long the prompt is held up at most, for replicas that answered the last time.
 const LOOK_TIME_MAX: Duration = Duration::from_millis(100);
@@ -108,7 +108,7 @@ impl Lookout {
         replica.is_asked = true;
         let (options, answered) = (self.options.clone(), self.answered.clone());
         thread::spawn(move || {
-            let found = status::ask(&options, &options.endpoints[place]).ok();
+            let found = status::ask(&options, &options.endpoints[place], ANSWER_TIME_MAX).ok();
             // The prompt may have ended.
             let _ = answered.send((place, found));
         });

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{Behavior, ColorMode, CompletionType, Config, Editor};
+use rustyline::{Behavior, Cmd, ColorMode, CompletionType, Config, Editor, KeyEvent};
 
 use super::assistant::Assistant;
 use super::history::{HISTORY_LINES_MAX, HistoryFile, is_kept};
@@ -86,6 +86,8 @@ fn editor() -> Result<LineEditor, Failure> {
         .build();
     let mut editor = Editor::with_config(config)?;
     editor.set_helper(Some(Assistant::new(has_colours)));
+    // What a terminal makes of a Ctrl-D that was typed while no line was being read.
+    editor.bind_sequence(KeyEvent::ctrl('@'), Cmd::EndOfFile);
     Ok(editor)
 }
 

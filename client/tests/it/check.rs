@@ -72,6 +72,17 @@ fn wrong_histories_are_refused_in_words_that_fit_a_terminal() {
 }
 
 #[test]
+fn where_there_is_nothing_to_judge_nothing_is_called_right() {
+    for nothing in ["", "\n\n"] {
+        let file = written(nothing);
+        let output = check(file.path(), &[]);
+        let verdict = "verdict: undecided, there is nothing to judge\n";
+        assert!(text(&output.stdout).ends_with(verdict), "{output:?}");
+        assert_eq!(code(&output), 71);
+    }
+}
+
+#[test]
 fn the_shortest_wrong_part_is_shown() {
     let mut lines = Vec::new();
     for step in 0..500u64 {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZero;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,6 +128,10 @@ impl Terminal {
         }
     }
 
+    fn wait_until_it_writes_to(&self, fake: &Fake) {
+        self.wait_for(|_| !fake.writes().is_empty());
+    }
+
     /// Waits until the last lines are these.
     fn shows(&self, end: &str) {
         self.wait_for(|screen| screen.ends_with(end));
@@ -238,8 +242,8 @@ fn keys_that_come_before_the_prompt_is_back_are_not_lost() {
     terminal.shows("tcp> GET a\nonetwo\nkvpaxos 1/1 leader=r3 tcp>");
 }
 
-#[test]
-fn keys_that_come_while_a_command_runs_are_not_lost() {
+/// A store that answers each write only when it is told to.
+fn slow_store() -> (Fake, Sender<()>) {
     let (go_on, is_to_go_on) = channel();
     let fake = Fake::with(move |request, outcome| {
         if matches!(request, Request::Write { .. }) {
@@ -247,17 +251,27 @@ fn keys_that_come_while_a_command_runs_are_not_lost() {
         }
         Reaction::Answer(outcome)
     });
+    (fake, go_on)
+}
+
+#[test]
+fn ctrl_d_that_comes_while_a_command_runs_ends_the_prompt_after_it() {
+    let (fake, go_on) = slow_store();
     let mut terminal = Terminal::start(&[&fake]);
     terminal.types("PUT a one\r");
-    let began = Instant::now();
-    while fake.writes().is_empty() {
-        assert!(
-            began.elapsed() < WAIT_MAX,
-            "it shows\n{}",
-            terminal.screen()
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
+    terminal.wait_until_it_writes_to(&fake);
+    terminal.types(CTRL_D);
+    go_on.send(()).unwrap();
+    assert_eq!(terminal.ends().code(), Some(0));
+    terminal.wait_for(|screen| screen.contains("OK revision=2"));
+}
+
+#[test]
+fn keys_that_come_while_a_command_runs_are_not_lost() {
+    let (fake, go_on) = slow_store();
+    let mut terminal = Terminal::start(&[&fake]);
+    terminal.types("PUT a one\r");
+    terminal.wait_until_it_writes_to(&fake);
     terminal.types("GET a\rGET ");
     terminal.shows("GET");
     go_on.send(()).unwrap();
@@ -319,15 +333,7 @@ fn ctrl_c_ends_the_waiting_and_not_the_prompt() {
     });
     let mut terminal = Terminal::start_waiting(&[&fake], "1h", |_| {});
     terminal.types("PUT a one\r");
-    let began = Instant::now();
-    while fake.writes().is_empty() {
-        assert!(
-            began.elapsed() < WAIT_MAX,
-            "it shows\n{}",
-            terminal.screen()
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
+    terminal.wait_until_it_writes_to(&fake);
     // This terminal is nobody's own, so it sends no signal by itself.
     let process = terminal.child.id().to_string();
     let interrupted = Command::new("kill").args(["-INT", &process]).status();

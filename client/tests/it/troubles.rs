@@ -112,6 +112,47 @@ fn names_that_cannot_be_looked_up_fail_at_once_if_there_is_nothing_else() {
 }
 
 #[test]
+fn status_does_not_wait_for_those_that_are_gone() {
+    let began = Instant::now();
+    let list = format!("{},{}", Fake::store().address, nobody());
+    let output = Command::new(env!("CARGO_BIN_EXE_kvpaxos-client"))
+        .args(["--endpoints", &list, "--timeout", "1h", "status"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0);
+    // The time that a replica has to answer is a second.
+    assert!(
+        began.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn who_asks_each_endpoint_once_hears_at_once_that_all_have_failed() {
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let list = format!("{},{}", nobody(), mute.local_addr().unwrap());
+    let mut options = ClientOptions::parse(&list).unwrap();
+    options.timeout = Duration::from_secs(3_600);
+    options.ask_each_once = true;
+    let mut client = Client::new(options).unwrap();
+    for _ in 0..2 {
+        let error = client.get(b"a").unwrap_err();
+        let ClientError::NoAnswer { troubles, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(troubles.as_slice().len(), 2);
+    }
+    // One that greets and then is silent has failed, too.
+    let silent = Fake::with(|_, _| Reaction::Silence);
+    let mut options = ClientOptions::parse(&endpoints(&[&silent])).unwrap();
+    options.timeout = Duration::from_secs(3_600);
+    options.ask_each_once = true;
+    let error = Client::connect(options).unwrap_err();
+    assert!(error.to_string().contains("does not answer"), "{error}");
+}
+
+#[test]
 fn no_quorum_tells_what_the_replicas_say_of_it() {
     let lost = "the memory of r0, r1 is lost";
     let fake = Fake::with(move |_, outcome| {

@@ -211,22 +211,60 @@ fn after_a_failed_write_nothing_more_is_reported() {
 
 #[test]
 fn a_disk_that_fails_the_next_segment_ends_the_process() {
-    let mut ended = 0;
-    // Each step of what is made beforehand: room for the next start, on which nothing rests, and the next segment.
-    for step in 0..8 {
-        let disk = FaultyDisk::new();
-        open(&disk, &mut |_, _| {});
-        let steps = disk.steps();
-        open(&disk, &mut |_, _| {});
-        disk.plan(disk.steps() - steps + step, Fault::Fail(ErrorKind::Other));
-        let (bench, _) = Bench::start(&disk);
-        std::thread::sleep(Duration::from_millis(50));
-        let said = bench.said.lock().clone();
-        let message = "the journal failed, so this replica stops: …";
-        assert!(said.iter().all(|why| says(why, message)), "{said:?}");
-        ended += said.len();
+    let disk = FaultyDisk::new();
+    open(&disk, &mut |_, _| {});
+    let steps = Preparation::measured_on(&disk.copy());
+    for step in 0..steps.next_start + steps.next_segment {
+        let (disk, opened) = (disk.copy(), steps.opening);
+        disk.plan(opened + step, Fault::Fail(ErrorKind::Other));
+        let (mut bench, _) = Bench::start(&disk);
+        if step < steps.next_start {
+            // Nothing rests on the room that is kept for the next start.
+            bench.thread.work().send(accepted(0)).unwrap();
+            bench.durable(1);
+            assert!(bench.said.lock().is_empty(), "at step {step}");
+            bench.thread.work().send(Work::Finish).unwrap();
+            bench.thread.join();
+        } else {
+            let message = "the journal failed, so this replica stops: …";
+            let began = Instant::now();
+            while bench.said.lock().is_empty() {
+                let waited = began.elapsed();
+                assert!(waited < Duration::from_secs(20), "at step {step}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            bench.thread.join();
+            let said = bench.said.lock();
+            assert!(says(&said[0], message), "at step {step}: {said:?}");
+        }
     }
-    assert!(ended > 0, "no step was one of the next segment");
+}
+
+/// How many steps a disk takes until a journal is ready, part by part.
+#[derive(Debug)]
+struct Preparation {
+    opening: u64,
+    next_start: u64,
+    next_segment: u64,
+}
+
+impl Preparation {
+    fn measured_on(disk: &FaultyDisk) -> Self {
+        let before = disk.steps();
+        let mut journal = open(disk, &mut |_, _| {}).journal;
+        let opened = disk.steps();
+        journal.reserve_for_opening().unwrap();
+        let reserved = disk.steps();
+        let order = journal.order_spare().unwrap();
+        order.make(disk).unwrap();
+        let found = Self {
+            opening: opened - before,
+            next_start: reserved - opened,
+            next_segment: disk.steps() - reserved,
+        };
+        assert!(found.next_start > 0 && found.next_segment > 0, "{found:?}");
+        found
+    }
 }
 
 #[test]
