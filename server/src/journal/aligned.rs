@@ -97,4 +97,14 @@ mod tests {
         buffer.set_zeros(2 * BLOCK_BYTES);
         assert!(buffer.as_slice().iter().all(|byte| *byte == 0));
     }
+
+    #[test]
+    fn memory_is_kept_up_to_a_bound_and_given_back_beyond_it() {
+        let mut buffer = AlignedBuffer::default();
+        buffer.set_zeros(8 * BLOCK_BYTES);
+        buffer.clear(8 * BLOCK_BYTES);
+        assert_eq!(buffer.memory.len(), 9 * BLOCK_BYTES);
+        buffer.clear(7 * BLOCK_BYTES);
+        assert_eq!(buffer.memory.len(), 0);
+    }
 }
