@@ -17,8 +17,8 @@ use crate::trouble::Trouble;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "compare", version, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Which systems, in the order of their turns
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum, default_values_t = System::ALL)]
+    /// Which systems, in the order of their turns [default: all five, in this order]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_enum, default_values_t = System::ALL, hide_default_value = true)]
     pub(crate) systems: Vec<System>,
     /// Go on without systems whose programs are missing
     #[arg(long)]

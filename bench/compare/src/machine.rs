@@ -123,13 +123,17 @@ fn version(runner: &Runner, programs: &Programs, system: System) -> Result<Strin
     Ok(short_version(&said))
 }
 
-/// The first line, of which what follows the number, such as "sha=", is left out.
+/// The number, and the commit where the program knows it.
 fn short_version(said: &str) -> String {
     let line = said.lines().next().unwrap_or_default();
     let mut words = line.split_whitespace();
-    let number = |word: &&str| word.contains(|c: char| c.is_ascii_digit());
-    let version = words.find(number).unwrap_or(line);
-    version.trim_start_matches("v=").to_owned()
+    let has_digit = |word: &&str| word.contains(|c: char| c.is_ascii_digit());
+    let number = words.find(has_digit).unwrap_or(line);
+    let number = number.trim_start_matches("v=");
+    match (words.next(), words.next()) {
+        (Some("commit"), Some(commit)) => format!("{number} (commit {commit})"),
+        _ => number.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +147,10 @@ mod tests {
             (
                 "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0\n",
                 "7.0.15",
+            ),
+            (
+                "kvpaxos-server 0.1.0 commit 29ba51041b02 wire 1 peers 1\n",
+                "0.1.0 (commit 29ba51041b02)",
             ),
             ("kvpaxos-server 0.1.0\n", "0.1.0"),
             ("something else\n", "something else"),

@@ -5,6 +5,7 @@
 //! alone, and so can be made again without measuring.
 
 mod arguments;
+mod charts;
 mod children;
 mod cluster;
 mod cpu;

@@ -14,7 +14,7 @@ pub(crate) const FULL: u32 = 5;
 const PIPELINED: (u32, u32) = (64, 16);
 
 /// How many clients there are where a sweep varies something else.
-const SWEEP_CLIENTS: u32 = 64;
+pub(crate) const SWEEP_CLIENTS: u32 = 64;
 
 /// A plot against the number of clients has more points than the table.
 const CLIENTS_SWEPT: [u32; 5] = [1, 4, 16, 64, 256];

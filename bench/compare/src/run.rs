@@ -19,7 +19,7 @@ use crate::trouble::{Doing, Trouble};
 /// What statfs says of a file system that keeps its files in memory.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
-/// From so many processes that wanted to run in the minute before, it is said that figures will be off.
+/// From so many processes that wanted to run in the minute before, it is said that figures may be off.
 const LOAD_NOTED: f64 = 0.5;
 
 /// Measures all that the command line asks for.
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Record, Trouble> {
     let machine = Machine::look(&runner, &programs, scratch.path(), &plan)?;
     if machine.load_before >= LOAD_NOTED {
         eprintln!(
-            "compare: the load of the last minute was {}: something else runs, and figures will be off",
+            "compare: {} processes wanted to run in the last minute; while something else runs, figures are off",
             machine.load_before
         );
     }
