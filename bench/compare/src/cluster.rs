@@ -1,5 +1,6 @@
 //! What every system can be asked for, whichever it is: to be started, filled in, and put under load.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,7 +53,7 @@ impl Place<'_> {
     /// It cannot be made.
     pub(crate) fn directory_for(&self, name: &str) -> Result<PathBuf, Trouble> {
         let directory = self.directory.join(name);
-        let made = std::fs::create_dir(&directory);
+        let made = fs::create_dir(&directory);
         made.doing(|| format!("cannot make {}", directory.display()))?;
         Ok(directory)
     }
@@ -89,8 +90,9 @@ pub(crate) trait Cluster {
 pub(crate) fn start(system: System, place: &mut Place<'_>) -> Result<Box<dyn Cluster>, Trouble> {
     Ok(match system {
         System::Etcd => Box::new(Etcd::start(place)?),
-        System::Redis => Box::new(Redis::start(place, 0)?),
-        System::RedisReplicated => Box::new(Redis::start(place, place.setting.replicas - 1)?),
+        System::Redis | System::RedisReplicated => {
+            Box::new(Redis::start(place, system.servers(&place.setting))?)
+        }
         System::Kvpaxos => Box::new(Kvpaxos::start(place, "tcp")?),
         System::KvpaxosUdp => Box::new(Kvpaxos::start(place, "udp")?),
     })

@@ -1,6 +1,7 @@
 //! etcd, as its Debian package comes: every write is on the disks of a majority when it is answered, every read linearizable.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::children::{Runner, Server, command};
 use crate::cluster::{Cluster, FILLED_WITHIN, Place, Report, address, addresses, limit, report_of};
@@ -72,7 +73,7 @@ impl Etcd {
         })
     }
 
-    fn driver(&self, operation: &str) -> std::process::Command {
+    fn driver(&self, operation: &str) -> Command {
         let mut command = command(&self.load);
         command.args(["--endpoints", &self.endpoints, "--op", operation]);
         command.args(["--keys", &self.setting.keys.to_string()]);

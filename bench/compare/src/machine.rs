@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime};
@@ -99,7 +99,7 @@ fn load() -> Result<f64, Trouble> {
     minute.ok_or_else(|| Trouble::Failed(format!("/proc/loadavg has no load: {text:?}")))
 }
 
-fn sync_us(path: &Path) -> std::io::Result<f64> {
+fn sync_us(path: &Path) -> io::Result<f64> {
     let mut file = File::create(path)?;
     let bytes = [0; SYNCED_BYTES];
     let mut times = Vec::new();

@@ -64,7 +64,9 @@ pub(crate) struct Work {
 
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} clients", self.operation.name(), self.clients)?;
+        let (operation, clients) = (self.operation.name(), self.clients);
+        let plural = if clients == 1 { "" } else { "s" };
+        write!(f, "{operation}, {clients} client{plural}")?;
         if self.pipeline > 1 {
             write!(f, " x {}", self.pipeline)?;
         }
@@ -205,9 +207,9 @@ mod tests {
             .map(Work::to_string)
             .collect();
         let expected = [
-            "put, 1 clients",
+            "put, 1 client",
             "put, 64 clients",
-            "get, 1 clients",
+            "get, 1 client",
             "get, 64 clients",
             "put, 64 clients x 16",
         ];

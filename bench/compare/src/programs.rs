@@ -1,6 +1,7 @@
 //! Which programs each system needs, and where they are.
 
 use std::env;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::system::System;
@@ -109,8 +110,8 @@ impl Programs {
     }
 }
 
-impl std::fmt::Display for Need {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let program = self.program;
         match self.from {
             From::Debian(package) => write!(f, "{program} (Debian package {package})"),

@@ -1,7 +1,7 @@
 //! Redis, alone or with replicas. Every server syncs its file before it answers, and answers before its replicas have anything.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -49,10 +49,12 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
+    /// So many servers: all but the first are its replicas.
+    ///
     /// # Errors
     /// They do not serve, or the replicas do not follow.
-    pub(crate) fn start(place: &mut Place<'_>, replicas: u32) -> Result<Self, Trouble> {
-        let ports = place.ports.free(1 + replicas as usize)?;
+    pub(crate) fn start(place: &mut Place<'_>, count: u32) -> Result<Self, Trouble> {
+        let ports = place.ports.free(count as usize)?;
         let program = place.programs.find("redis-server")?;
         let mut servers = Vec::new();
         for (id, port) in ports.iter().enumerate() {
@@ -68,7 +70,7 @@ impl Redis {
         let mut redis = Self {
             servers,
             port: ports[0],
-            replicas,
+            replicas: count - 1,
             benchmark: place.programs.find("redis-benchmark")?,
             cli: place.programs.find("redis-cli")?,
             commands: place.directory.join("commands"),
@@ -95,7 +97,7 @@ impl Redis {
     }
 
     /// Writes commands that put every key as redis-benchmark names it.
-    fn write_commands(&self) -> std::io::Result<()> {
+    fn write_commands(&self) -> io::Result<()> {
         let mut file = BufWriter::new(File::create(&self.commands)?);
         let value = vec![b'x'; self.setting.value_bytes as usize];
         for number in 0..self.setting.keys {
@@ -163,7 +165,7 @@ impl Cluster for Redis {
                 said.trim()
             )));
         }
-        std::fs::remove_file(&self.commands).doing(cannot)
+        fs::remove_file(&self.commands).doing(cannot)
     }
 
     fn load(

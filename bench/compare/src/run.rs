@@ -9,7 +9,7 @@ use crate::children::{Runner, Stop};
 use crate::cluster::{Cluster, Place, Report, start};
 use crate::cpu;
 use crate::machine::Machine;
-use crate::plan::{Plan, Stage, Work};
+use crate::plan::{Plan, Setting, Stage, Work};
 use crate::ports::Ports;
 use crate::programs::Programs;
 use crate::record::{Measurement, Record, Writer};
@@ -129,10 +129,13 @@ impl Run<'_> {
                     .filter(|system| system.takes(&stage.setting));
                 for &system in able {
                     let rounds = plan.rounds.len();
-                    let (setting, name) = (stage.setting, system.name());
+                    let Setting {
+                        value_bytes, keys, ..
+                    } = stage.setting;
                     eprintln!(
-                        "round {round} of {rounds}: {name}, {} replicas, {} keys, {} bytes",
-                        setting.replicas, setting.keys, setting.value_bytes
+                        "round {round} of {rounds}: {}, servers: {}, {keys} keys of {value_bytes} bytes",
+                        system.name(),
+                        system.servers(&stage.setting)
                     );
                     self.one(round, stage, system)?;
                 }

@@ -55,8 +55,16 @@ impl System {
         }
     }
 
-    /// Whether it can be had in such a form. A Redis alone has one server, however many are asked for, and what does not fit
-    /// a datagram goes over TCP.
+    /// How many servers it has. A Redis alone has one, however many replicas are asked for.
+    pub(crate) fn servers(self, setting: &Setting) -> u32 {
+        match self {
+            Self::Redis => 1,
+            _ => setting.replicas,
+        }
+    }
+
+    /// Whether it can be had in such a form. A Redis alone is not swept over replicas that it has not, and what does not
+    /// fit a datagram goes over TCP.
     pub(crate) fn takes(self, setting: &Setting) -> bool {
         match self {
             Self::Redis => setting.replicas == FULL,
