@@ -123,25 +123,27 @@ impl Run<'_> {
         let plan = self.plan;
         for (round, stages) in (1..).zip(&plan.rounds) {
             for stage in stages {
-                let able = plan
-                    .systems
-                    .iter()
-                    .filter(|system| system.takes(&stage.setting));
-                for &system in able {
-                    let rounds = plan.rounds.len();
-                    let Setting {
-                        value_bytes, keys, ..
-                    } = stage.setting;
-                    eprintln!(
-                        "round {round} of {rounds}: {}, servers: {}, {keys} keys of {value_bytes} bytes",
-                        system.name(),
-                        system.servers(&stage.setting)
-                    );
-                    self.one(round, stage, system)?;
+                for &system in &plan.systems {
+                    if system.takes(&stage.setting) {
+                        self.announce(round, stage, system);
+                        self.one(round, stage, system)?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn announce(&self, round: u32, stage: &Stage, system: System) {
+        let Setting {
+            value_bytes, keys, ..
+        } = stage.setting;
+        eprintln!(
+            "round {round} of {}: {}, servers: {}, {keys} keys of {value_bytes} bytes",
+            self.plan.rounds.len(),
+            system.name(),
+            system.servers(&stage.setting)
+        );
     }
 
     /// All rows of one system in one stage. Its servers end and its files go when this is done or fails.
