@@ -216,6 +216,9 @@ pub(crate) struct BenchArguments {
     /// How long to measure: above 0, up to 1000000
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse_seconds, allow_hyphen_values = true)]
     pub(crate) seconds: f64,
+    /// Do not fill in the keys that are to be read: they are there from an earlier run
+    #[arg(long, conflicts_with_all = ["check", "history"])]
+    pub(crate) no_fill: bool,
     /// How many of 100 operations of --op mixed are reads: 0 to 100
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) read_percent: u32,

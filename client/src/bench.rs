@@ -60,7 +60,9 @@ pub(crate) fn run(
         used: Vec::new(),
         done: Vec::new(),
     };
-    bench.fill_in()?;
+    if !arguments.no_fill {
+        bench.fill_in()?;
+    }
     let measure = bench.measure(arguments)?;
     let left = bench.keys_left();
     let check = bench.read_back()?;

@@ -363,6 +363,21 @@ fn bench_measures_and_checks_what_was_appended() {
 }
 
 #[test]
+fn bench_fills_in_what_it_reads_unless_told_not_to() {
+    let bench = ["bench", "--op", "get", "--keys", "3", "--seconds", "0.1"];
+    for (flags, code_of_get) in [(&["--no-fill"][..], 1), (&[], 0)] {
+        let fake = Fake::store();
+        let output = run(&[&fake], &[&bench, flags].concat(), b"");
+        assert_eq!(code(&output), 0, "{output:?}");
+        let read = run(&[&fake], &["get", "bench/00000002"], b"");
+        assert_eq!(code(&read), code_of_get, "{flags:?}");
+    }
+    let checked = ["bench", "--no-fill", "--op", "mixed", "--check"];
+    let output = run(&[&Fake::store()], &checked, b"");
+    assert_eq!(code(&output), 2, "{output:?}");
+}
+
+#[test]
 fn bench_judges_the_reads_of_a_mixed_load() {
     let fake = Fake::store();
     let arguments = [
