@@ -91,6 +91,14 @@ impl Election {
         self.heard = None;
     }
 
+    /// The leader that is heard is gone, most likely: the next attempt does not wait for its silence, but for a short random
+    /// time, as the others find out at about the same moment.
+    pub(crate) fn doubt(&mut self, now: u64) {
+        self.heard = None;
+        let soon = now + 1 + self.random.below(DOUBT_TICKS);
+        self.deadline_tick = self.deadline_tick.min(soon);
+    }
+
     /// Waits a random time from now on before the next attempt.
     pub(crate) fn postpone(&mut self, now: u64, config: &Config) {
         let spread = config.election_timeout_ticks_max - config.election_timeout_ticks_min;
@@ -143,6 +151,9 @@ impl Election {
         self.elsewhere = None;
     }
 }
+
+/// Over how many ticks those who doubt a leader spread. To ask, to be promised, and to be heard takes a candidate about one.
+const DOUBT_TICKS: u64 = 8;
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Good enough to spread
 /// waiting times, and the same everywhere.

@@ -18,6 +18,19 @@ impl Replica {
         }
     }
 
+    /// The process of `peer` is gone, as far as the driver can tell: its connection was closed. If it is the leader that is
+    /// heard, the cluster is spared the time after which its silence would be noticed. An error costs a question: those
+    /// who go on hearing the leader say no, and so does its next heartbeat.
+    pub fn doubt(&mut self, peer: ReplicaId) {
+        if self
+            .election
+            .leader(self.now, &self.config)
+            .is_some_and(|heard| heard.replica == peer)
+        {
+            self.election.doubt(self.now);
+        }
+    }
+
     /// A yes does not bind, and asking changes nothing here: only a leader that is heard and has a majority is a reason
     /// to say no.
     pub(super) fn handle_canvass(&mut self, from: ReplicaId, nonce: u64, chosen_watermark: Slot) {

@@ -18,6 +18,7 @@
 //! drop PATTERN                        loses it
 //! hold PATTERN ... release            keeps it out of the way, and puts it back at the end of the line
 //! again PATTERN                       delivers once more what was delivered before
+//! doubt r1 r0                         r1's connection to r0 was closed
 //! standdown r0 | handover r0          r0 is about to stop: it proposes nothing more; it gives up its ballot to an heir
 //! fail r0 acceptor | replace r0       an agent ends; the one that is away is replaced, once the disk has all
 //! cut r0 r1 | cut r0 -> r1 | mend     loses whatever is sent between them; `all`: all others
@@ -153,6 +154,10 @@ impl Script {
             ("cut" | "mend", link) => cut_or_mend(cluster, command == "cut", link)?,
             ("disk", [who, speed]) => {
                 cluster.node_mut(replica(who)?).disk_is_slow = *speed == "slow";
+            }
+            ("doubt", [who, whom]) => {
+                let whom = replica(whom)?;
+                cluster.turn(replica(who)?, |replica| replica.doubt(whom));
             }
             ("standdown", [who]) => {
                 cluster.turn(replica(who)?, paxos::Replica::stand_down);

@@ -316,8 +316,14 @@ impl Node {
         }
     }
 
-    /// The link to a peer came up or went down. What was forwarded over it may be lost.
+    /// The link to a peer came up or went down. What was forwarded over it may be lost, and a peer whose process ended is
+    /// noticed by that at once.
     pub fn link(&mut self, peer: ReplicaId, up: bool) {
+        if let Phase::Running(replica) = &mut self.phase
+            && !up
+        {
+            replica.doubt(peer);
+        }
         if self.handed_under.0 == Some(peer) {
             self.held.hand_over_again();
         }
