@@ -122,3 +122,41 @@ fn damaged_file(file: String, why: String) -> Damage {
         why,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use paxos::{Incarnation, ReplicaId};
+
+    use super::*;
+
+    const OWNER: Owner = Owner {
+        replica: ReplicaId(1),
+        incarnation: Incarnation(7),
+    };
+
+    /// A segment whose header and file agree that it has so many bytes.
+    fn segment(bytes: usize) -> SegmentBytes {
+        let header = SegmentHeader {
+            owner: OWNER,
+            number: 3,
+            bytes: bytes as u64,
+            salt: 5,
+            salt_before: None,
+        };
+        SegmentBytes {
+            name: segment_name(3),
+            header,
+            bytes: vec![0; bytes],
+        }
+    }
+
+    #[test]
+    fn a_segment_has_a_header_and_at_least_one_block_more_all_of_them_whole() {
+        let is_right = |blocks: usize, more: usize| {
+            check_header(&segment(blocks * BLOCK_BYTES + more), OWNER, 3).is_ok()
+        };
+        assert!(is_right(2, 0) && is_right(3, 0));
+        assert!(!is_right(0, 0) && !is_right(1, 0));
+        assert!(!is_right(1, 512) && !is_right(2, 512) && !is_right(3, 1));
+    }
+}

@@ -191,26 +191,25 @@ struct WholeBatch {
 
 #[cfg(test)]
 mod tests {
-    use paxos::{DurableState, Incarnation, ReplicaId};
+    use paxos::{Command, DurableState, Incarnation, Record, ReplicaId, Slot};
 
     use super::super::batch::{BatchBuilder, BatchPlace};
     use super::super::disk::BLOCK_BYTES;
     use super::super::segment::Owner;
     use super::*;
 
-    /// Where a journal ended before a segment whose first batch says this of itself.
-    fn ended_before(serial: Serial, place: u32) -> Option<Serial> {
-        let at = BatchPlace {
-            serial,
-            place,
-            salt: 5,
-            chain: 0,
-            oldest_segment: 4,
-        };
-        let mut builder = BatchBuilder::new();
-        let (seal, _) = builder.finish(BatchKind::Seal, DurableState::default(), at);
-        let bytes = [&[0; BLOCK_BYTES], seal].concat();
-        let segment = SegmentBytes {
+    const FIRST: BatchPlace = BatchPlace {
+        serial: Serial(9),
+        place: FIRST_PLACE,
+        salt: 5,
+        chain: 0,
+        oldest_segment: 4,
+    };
+
+    /// A segment with these sectors behind its header, and no other.
+    fn segment(sectors: &[u8]) -> SegmentBytes {
+        let bytes = [&[0; BLOCK_BYTES], sectors].concat();
+        SegmentBytes {
             name: "segment".to_owned(),
             header: SegmentHeader {
                 owner: Owner {
@@ -219,12 +218,80 @@ mod tests {
                 },
                 number: 4,
                 bytes: bytes.len() as u64,
-                salt: at.salt,
+                salt: FIRST.salt,
                 salt_before: None,
             },
             bytes,
+        }
+    }
+
+    /// A batch with a record of so many bytes.
+    fn batch(at: BatchPlace, record_bytes: usize) -> Vec<u8> {
+        let mut builder = BatchBuilder::new();
+        builder.push(&Record::Learned {
+            slot: Slot(0),
+            command: Command::Opaque(vec![1; record_bytes].into()),
+        });
+        let (bytes, _) = builder.finish(BatchKind::Records, DurableState::default(), at);
+        bytes.to_vec()
+    }
+
+    /// What follows the batches that can be read, of which the first is [`FIRST`].
+    fn scan(segment: &SegmentBytes) -> (Result<Tail, Damage>, JournalEnd) {
+        let mut end = JournalEnd {
+            serial: Serial(8),
+            ..JournalEnd::NONE
         };
-        segment.begin().ok().map(|end| end.serial)
+        let tail = segment.scan(&mut end, &mut |_, _| {});
+        (tail, end)
+    }
+
+    /// Where a journal ended before a segment whose first batch says this of itself.
+    fn ended_before(serial: Serial, place: u32) -> Option<Serial> {
+        let at = BatchPlace {
+            serial,
+            place,
+            ..FIRST
+        };
+        let mut builder = BatchBuilder::new();
+        let (seal, _) = builder.finish(BatchKind::Seal, DurableState::default(), at);
+        segment(seal).begin().ok().map(|end| end.serial)
+    }
+
+    #[test]
+    fn a_segment_may_be_full_to_its_last_sector() {
+        let records = batch(FIRST, 100);
+        let (tail, end) = scan(&segment(&records));
+        assert_eq!(tail, Ok(Tail::Untouched));
+        assert_eq!((end.serial, end.place), (Serial(9), 2 * FIRST_PLACE));
+        assert!(!end.is_sealed);
+        let mut builder = BatchBuilder::new();
+        let (seal, _) = builder.finish(BatchKind::Seal, DurableState::default(), FIRST);
+        assert!(scan(&segment(seal)).1.is_sealed);
+    }
+
+    #[test]
+    fn a_batch_ends_with_its_segment_at_the_latest() {
+        let two_blocks = batch(FIRST, 5_000);
+        assert_eq!(two_blocks.len(), 2 * BLOCK_BYTES);
+        assert_eq!(scan(&segment(&two_blocks)).0, Ok(Tail::Untouched));
+        let (tail, _) = scan(&segment(&two_blocks[..BLOCK_BYTES]));
+        assert_eq!(tail.unwrap_err().why, "a batch longer than its segment");
+    }
+
+    #[test]
+    fn what_stands_behind_a_torn_batch_is_damage() {
+        let mut torn = batch(FIRST, 100);
+        torn[SECTOR_BYTES..2 * SECTOR_BYTES].fill(0);
+        let untouched = [0; BLOCK_BYTES];
+        let (tail, _) = scan(&segment(&[&torn[..], &untouched].concat()));
+        assert_eq!(tail, Ok(Tail::Torn));
+        // Sectors that are whole, in their place, and of the same serial.
+        let strays = &batch(FIRST, 5_000)[BLOCK_BYTES..];
+        let (tail, _) = scan(&segment(&[&torn[..], strays].concat()));
+        let damage = tail.unwrap_err();
+        assert_eq!(damage.why, "a sector beyond the end of its batch");
+        assert_eq!(damage.offset, 2 * BLOCK_BYTES as u64);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Which members this replica hears, so that people are told why it does not serve. Nothing in agreement depends on it.
+//! Which members this replica hears, so that people are told why it does not serve, and nobody is asked for a snapshot who
+//! is not there. Nothing in agreement depends on it.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,20 @@ use super::{Node, Phase};
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
     last_tick: BTreeMap<ReplicaId, u64>,
+}
+
+impl Hearing {
+    /// Those of `members` that said something lately; all of them if none did.
+    pub(super) fn heard_of(&self, members: Vec<ReplicaId>, now: u64) -> Vec<ReplicaId> {
+        let is_heard = |member: &ReplicaId| {
+            let tick = self.last_tick.get(member);
+            tick.is_some_and(|tick| now <= tick + LATELY_TICKS)
+        };
+        if !members.iter().any(is_heard) {
+            return members;
+        }
+        members.into_iter().filter(is_heard).collect()
+    }
 }
 
 impl Node {
@@ -48,3 +63,25 @@ impl Node {
 
 /// Who says nothing for so long is not heard: a few elections, in which everybody speaks.
 const SILENT_TICKS: u64 = 200;
+
+/// Who is there and is asked for the log says more often that it has not got it.
+const LATELY_TICKS: u64 = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_were_heard_lately_come_before_those_who_may_be_gone() {
+        let [one, other] = [1, 2].map(ReplicaId);
+        let mut hearing = Hearing::default();
+        let both = || vec![one, other];
+        assert_eq!(hearing.heard_of(both(), 10), both());
+        hearing.last_tick.insert(one, 10);
+        hearing.last_tick.insert(other, 20);
+        let until = 10 + LATELY_TICKS;
+        assert_eq!(hearing.heard_of(both(), until), both());
+        assert_eq!(hearing.heard_of(both(), until + 1), [other]);
+        assert_eq!(hearing.heard_of(both(), until + 11), both());
+    }
+}

@@ -206,7 +206,10 @@ impl Node {
         if replica.away() == Some(Agent::Learner) {
             return;
         }
-        let wanted = replica.snapshot_wanted();
+        let wanted = replica.snapshot_wanted().map(|wanted| SnapshotWanted {
+            peers: self.hearing.heard_of(wanted.peers, self.now),
+            ..wanted
+        });
         match (&mut self.transfers.receiving, wanted) {
             (None, Some(wanted)) if self.now >= self.transfers.retry_tick => {
                 let place = self.now as usize % wanted.peers.len();

@@ -35,7 +35,7 @@ impl Incoming {
         let mut bytes = 0;
         for other in files::list(&*disk)? {
             match incoming_slot_of(&other) {
-                Some(found) if found == slot => bytes = verified_prefix(&*disk, &name)?,
+                Some(found) if found == slot => bytes = verified_prefix(&*disk, &name, slot)?,
                 Some(_) => reserve::give_up(&*disk, &other),
                 None => {}
             }

@@ -100,10 +100,16 @@ pub(super) fn restore(
     Ok(Restored { head, state })
 }
 
-/// How much of the beginning of a file verifies: head and chunks.
-pub(super) fn verified_prefix(disk: &dyn Disk, name: &str) -> Result<u64, SnapshotError> {
+/// How much of the beginning of a file verifies, head and chunks, as a snapshot of `slot`.
+pub(super) fn verified_prefix(
+    disk: &dyn Disk,
+    name: &str,
+    slot: Slot,
+) -> Result<u64, SnapshotError> {
     let mut reading = match Reading::open(disk, name) {
-        Ok(reading) => reading,
+        Ok(reading) if reading.head.slot == slot => reading,
+        // The file was room that was kept, and what was in it has not been overwritten.
+        Ok(_) => return Ok(0),
         // What a transfer brought of another version is no beginning of a snapshot either.
         Err(SnapshotError::Damaged { .. } | SnapshotError::NewerVersion { .. }) => return Ok(0),
         Err(error) => return Err(error),

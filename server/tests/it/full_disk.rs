@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kvpaxos_server::identity::Identity;
-use kvpaxos_server::journal::{Disk, Journal, JournalError, Opened};
+use kvpaxos_server::journal::{Disk, Journal, JournalError, JournalSettings, Opened};
 use paxos::{Incarnation, Record, ReplicaId, Slot};
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
@@ -105,6 +105,29 @@ fn a_crash_between_any_two_steps_of_opening_a_full_disk_changes_nothing() {
     }
 }
 
+/// With less free than the segment has, room for what it holds is kept, and more as it holds more.
+#[test]
+fn the_room_for_the_next_opening_is_what_fits() {
+    let kept = |disk: &FaultyDisk| disk.content("spare-reserve.tmp").len() as u64;
+    let segment_bytes = 4 << 20;
+    let disk = FaultyDisk::new();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut journal = Journal::create(shared, JournalSettings::default(), OWNER, 3).unwrap();
+    disk.fill(1 << 20);
+    for number in 0..3 {
+        append(&mut journal, number, RECORD_BYTES).unwrap();
+        journal.sync().unwrap();
+        journal.reserve_for_opening().unwrap_err();
+        let markers_bytes = 2 * 4_096;
+        let held_bytes = segment_bytes - markers_bytes - journal.writable_bytes();
+        assert_eq!(kept(&disk), held_bytes + 16 * 4_096);
+    }
+    disk.fill(segment_bytes - kept(&disk) + 4_096);
+    journal.reserve_for_opening().unwrap();
+    assert_eq!(kept(&disk), segment_bytes + 4_096);
+    assert_eq!(disk.free_bytes().unwrap(), 0);
+}
+
 /// Without the room that is kept for it, opening needs what the newest segment holds, and says so if there is less.
 #[test]
 fn a_full_disk_without_a_reserve_opens_when_there_is_room_for_what_is_held() {
@@ -169,7 +192,7 @@ fn a_crash_between_the_last_batch_of_a_segment_and_the_next_one_is_survived_with
 
 #[test]
 fn segments_are_short_on_a_small_disk() {
-    let settings = kvpaxos_server::journal::JournalSettings::default();
+    let settings = JournalSettings::default();
     let disk = FaultyDisk::new();
     disk.set_quota(Some(20 << 20));
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());

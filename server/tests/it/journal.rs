@@ -3,7 +3,7 @@
 use std::io;
 
 use kvpaxos_server::journal::{JournalError, Serial};
-use paxos::{DurableState, Persist};
+use paxos::{DurableState, Persist, Record};
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
 use crate::journal_rig::{append, create, open, record, reopen, state_after};
@@ -150,4 +150,52 @@ fn the_state_survives_without_records() {
     let mut last = DurableState::default();
     open(&disk, &mut |state, _| last = state).unwrap();
     assert_eq!(last, state);
+}
+
+#[test]
+fn a_next_segment_that_is_too_short_is_given_up_with_its_room() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    let order = journal.order_spare().unwrap();
+    journal.take_spare(order.make(&disk)).unwrap();
+    append(&mut journal, 0, 100_000).unwrap();
+    journal.sync().unwrap();
+    let lengths = disk
+        .names()
+        .into_iter()
+        .map(|name| disk.content(&name).len());
+    assert_eq!(journal.disk_bytes(), lengths.sum::<usize>() as u64);
+    assert_eq!(reopen(&disk).1, [record(0, 100_000)]);
+}
+
+#[test]
+fn what_waits_for_a_sync_is_written_before_it_takes_much_memory() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    let before = journal.last_serial();
+    for number in 0..5 {
+        assert_eq!(journal.last_serial(), before);
+        append(&mut journal, number, 900 << 10).unwrap();
+    }
+    assert!(journal.last_serial() > before);
+}
+
+#[test]
+fn what_was_synced_can_be_read_back_without_opening_anew() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    for number in 0..30 {
+        append(&mut journal, number, 3_000).unwrap();
+    }
+    journal.sync().unwrap();
+    let mut read = Vec::new();
+    let replay = &mut |_, records: Vec<Record>| read.extend(records);
+    journal.read_back(replay).unwrap();
+    assert!(
+        read.into_iter()
+            .eq((0..30).map(|number| record(number, 3_000)))
+    );
 }

@@ -1,5 +1,6 @@
 //! What is spoiled is told from what is torn, and is never misread (FAULTS 5, RULES R3).
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use kvpaxos_server::journal::{Disk, Journal, JournalError, Opened, Owner, SECTOR_BYTES};
@@ -140,6 +141,16 @@ fn a_missing_truncated_empty_or_unreadable_segment_is_damage() {
     }
     let empty = FaultyDisk::new();
     assert_eq!(damage_of(&empty).0, "segment-000000000001.log");
+}
+
+#[test]
+fn a_segment_that_may_not_be_read_is_no_damage_but_an_error_that_a_person_mends() {
+    let disk = three_segments();
+    // The first step lists the directory.
+    disk.plan(1, Fault::Fail(ErrorKind::PermissionDenied));
+    let error = open(&disk, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, JournalError::Disk { .. }), "{error}");
+    assert!(error.to_string().contains("segment-"), "{error}");
 }
 
 #[test]

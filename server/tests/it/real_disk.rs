@@ -119,6 +119,24 @@ fn room_that_is_reserved_is_there_and_is_used() {
 }
 
 #[test]
+fn a_file_grows_from_where_it_is_known_to_be_right_or_not_at_all() {
+    let directory = directory();
+    let disk = FileDisk::open(directory.path()).unwrap();
+    let refused = |name: &str, bytes_kept| disk.open_growing(name, bytes_kept).unwrap_err().kind();
+    assert_eq!(refused("new", 5), io::ErrorKind::NotFound);
+    let mut growing = disk.open_growing("new", 0).unwrap();
+    growing.append(b"bytes").unwrap();
+    growing.finish().unwrap();
+    assert_eq!(refused("new", 6), io::ErrorKind::UnexpectedEof);
+    let mut growing = disk.open_growing("new", 5).unwrap();
+    growing.append(b" more").unwrap();
+    growing.finish().unwrap();
+    assert_eq!(disk.read_at("new", 3, 4).unwrap(), b"es m");
+    assert_eq!(disk.read_at("new", 8, 100).unwrap(), b"re");
+    assert_eq!(disk.read_at("new", 11, 100).unwrap(), b"");
+}
+
+#[test]
 fn a_second_server_on_a_directory_is_refused() {
     let directory = directory();
     let first = FileDisk::open(directory.path()).unwrap();

@@ -246,6 +246,23 @@ fn a_snapshot_that_arrives_damaged_does_not_count_and_is_asked_for_anew() {
     receive(&source, &disk, &sent, store.cluster(), &mut rng).unwrap();
 }
 
+/// Room that is kept is not emptied, and may hold what was received of another snapshot.
+#[test]
+fn what_was_in_the_room_for_a_snapshot_is_no_beginning_of_it() {
+    let (source, _) = two_snapshots();
+    let sent = newest(&source).unwrap().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new());
+    let open = |slot| Incoming::open(Arc::clone(&disk), slot).unwrap();
+    let whole = read_piece(&source, sent.slot, 0, usize::MAX).unwrap();
+    let mut given_up = open(sent.slot);
+    given_up.take(0, &whole.unwrap()).unwrap();
+    given_up.give_up();
+    let next = sent.slot.next();
+    drop(open(next));
+    // The process ended before a byte came.
+    assert_eq!(open(next).offset(), 0);
+}
+
 #[test]
 fn a_snapshot_that_is_gone_is_not_sent() {
     let (disk, _) = two_snapshots();
