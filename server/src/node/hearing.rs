@@ -6,18 +6,21 @@ use std::collections::BTreeMap;
 use paxos::ReplicaId;
 
 use super::{Node, Phase};
+use crate::peers::PeerMessage;
 
 /// When each other member said anything last.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
     last_tick: BTreeMap<ReplicaId, u64>,
+    /// The same of agreement alone: who asks about the founding has nothing to give.
+    last_agreement_tick: BTreeMap<ReplicaId, u64>,
 }
 
 impl Hearing {
-    /// Those of `members` that said something lately; all of them if none did.
+    /// Those of `members` that take part and said something lately; all of them if none did.
     pub(super) fn heard_of(&self, members: Vec<ReplicaId>, now: u64) -> Vec<ReplicaId> {
         let is_heard = |member: &ReplicaId| {
-            let tick = self.last_tick.get(member);
+            let tick = self.last_agreement_tick.get(member);
             tick.is_some_and(|tick| now <= tick + LATELY_TICKS)
         };
         if !members.iter().any(is_heard) {
@@ -28,8 +31,11 @@ impl Hearing {
 }
 
 impl Node {
-    pub(super) fn note_heard(&mut self, from: ReplicaId) {
+    pub(super) fn note_heard(&mut self, from: ReplicaId, message: &PeerMessage) {
         self.hearing.last_tick.insert(from, self.now);
+        if matches!(message, PeerMessage::Agreement(_)) {
+            self.hearing.last_agreement_tick.insert(from, self.now);
+        }
     }
 
     /// Why this replica does not serve, as far as hearing others goes; empty where it does.
@@ -77,8 +83,8 @@ mod tests {
         let mut hearing = Hearing::default();
         let both = || vec![one, other];
         assert_eq!(hearing.heard_of(both(), 10), both());
-        hearing.last_tick.insert(one, 10);
-        hearing.last_tick.insert(other, 20);
+        hearing.last_agreement_tick.insert(one, 10);
+        hearing.last_agreement_tick.insert(other, 20);
         let until = 10 + LATELY_TICKS;
         assert_eq!(hearing.heard_of(both(), until), both());
         assert_eq!(hearing.heard_of(both(), until + 1), [other]);

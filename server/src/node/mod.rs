@@ -268,7 +268,7 @@ impl Node {
         if !self.settings.members.contains(&from) {
             return;
         }
-        self.note_heard(from);
+        self.note_heard(from, &message);
         self.note_loss(from, &message);
         match &mut self.phase {
             Phase::Unfit(_) => {}

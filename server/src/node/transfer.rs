@@ -240,7 +240,8 @@ impl Node {
             return;
         };
         receiving.unanswered += 1;
-        if receiving.unanswered > UNANSWERED_MAX || receiving.waits > WAITS_MAX {
+        let is_gone = !wanted.peers.contains(&receiving.source);
+        if is_gone || receiving.unanswered > UNANSWERED_MAX || receiving.waits > WAITS_MAX {
             receiving.turn_to_next(&wanted.peers);
         }
         self.ask_for_piece(wanted.from_slot);

@@ -17,23 +17,34 @@ impl World {
             }
             let is_up = self.links.is_up(one, other);
             if is_up != before.is_up(one, other) {
-                self.notice_link(one, other, is_up);
+                let longest = if is_up { TOLD_US_MAX } else { SILENCE_US_MAX };
+                self.notice_link(one, other, is_up, longest);
             }
         }
     }
 
-    /// All other replicas notice that this one came or went; it notices those that it reaches.
-    pub(super) fn notice_links_of(&mut self, replica: usize, up: bool) {
+    /// All other replicas notice that this one came; it notices those that it reaches.
+    pub(super) fn notice_start(&mut self, replica: usize) {
+        self.notice_links_of(replica, true, TOLD_US_MAX);
+    }
+
+    /// All other replicas notice that this one went. The system tells them, unless it went as well.
+    pub(super) fn notice_end(&mut self, replica: usize, power: bool) {
+        let longest = if power { SILENCE_US_MAX } else { TOLD_US_MAX };
+        self.notice_links_of(replica, false, longest);
+    }
+
+    fn notice_links_of(&mut self, replica: usize, up: bool, longest_us: u64) {
         for other in (0..self.replicas.len()).filter(|other| *other != replica) {
             if self.links.is_up(replica, other) {
-                self.notice_link(other, replica, up);
-                self.notice_link(replica, other, up);
+                self.notice_link(other, replica, up, longest_us);
+                self.notice_link(replica, other, up, longest_us);
             }
         }
     }
 
-    fn notice_link(&mut self, replica: usize, peer: usize, up: bool) {
-        let after = self.link_random.between(20, 300 * MS);
+    fn notice_link(&mut self, replica: usize, peer: usize, up: bool, longest_us: u64) {
+        let after = self.link_random.between(20, longest_us);
         let peer = ReplicaId(peer as u8);
         self.schedule(after, Event::Link { replica, peer, up });
     }
@@ -117,3 +128,9 @@ impl World {
 
 /// A stopped link holds no more than this, as the queues of the product are bounded.
 pub(super) const HELD_MESSAGES_MAX: usize = 1_000;
+
+/// A connection that was made or closed is noticed within this time.
+const TOLD_US_MAX: u64 = 300 * MS;
+
+/// The same where nobody closes it, and only silence tells.
+const SILENCE_US_MAX: u64 = 3_000 * MS;

@@ -36,7 +36,7 @@ impl World {
         }
         let life = self.replicas[replica].life;
         self.trace(|| format!("> start r{replica}"));
-        self.notice_links_of(replica, true);
+        self.notice_start(replica);
         let first = self.random.between(0, TICK_US);
         self.schedule(first, Event::Tick { replica, life });
         self.want_turn(replica);
@@ -86,7 +86,7 @@ impl World {
         let loss = self.replicas[replica].crash(power, &mut self.random);
         self.report.disk_faults.torn += loss.torn;
         self.report.disk_faults.lost += loss.lost;
-        self.notice_links_of(replica, false);
+        self.notice_end(replica, power);
         if self.wiping.diskless {
             self.forget_all(replica);
         }
