@@ -225,14 +225,14 @@ mod tests {
         }
     }
 
-    /// A batch with a record of so many bytes.
-    fn batch(at: BatchPlace, record_bytes: usize) -> Vec<u8> {
+    /// The first batch, with a record of these bytes.
+    fn batch(command: &[u8]) -> Vec<u8> {
         let mut builder = BatchBuilder::new();
         builder.push(&Record::Learned {
             slot: Slot(0),
-            command: Command::Opaque(vec![1; record_bytes].into()),
+            command: Command::Opaque(command.into()),
         });
-        let (bytes, _) = builder.finish(BatchKind::Records, DurableState::default(), at);
+        let (bytes, _) = builder.finish(BatchKind::Records, DurableState::default(), FIRST);
         bytes.to_vec()
     }
 
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_segment_may_be_full_to_its_last_sector() {
-        let records = batch(FIRST, 100);
+        let records = batch(&[1; 100]);
         let (tail, end) = scan(&segment(&records));
         assert_eq!(tail, Ok(Tail::Untouched));
         assert_eq!((end.serial, end.place), (Serial(9), 2 * FIRST_PLACE));
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_batch_ends_with_its_segment_at_the_latest() {
-        let two_blocks = batch(FIRST, 5_000);
+        let two_blocks = batch(&[1; 5_000]);
         assert_eq!(two_blocks.len(), 2 * BLOCK_BYTES);
         assert_eq!(scan(&segment(&two_blocks)).0, Ok(Tail::Untouched));
         let (tail, _) = scan(&segment(&two_blocks[..BLOCK_BYTES]));
@@ -280,14 +280,24 @@ mod tests {
     }
 
     #[test]
+    fn sectors_of_two_batches_make_none() {
+        let [one, other] = [1, 2].map(|byte| batch(&[byte; 5_000]));
+        let (tail, _) = scan(&segment(
+            &[&one[..BLOCK_BYTES], &other[BLOCK_BYTES..]].concat(),
+        ));
+        let why = "a batch of sectors that do not belong together";
+        assert_eq!(tail.unwrap_err().why, why);
+    }
+
+    #[test]
     fn what_stands_behind_a_torn_batch_is_damage() {
-        let mut torn = batch(FIRST, 100);
+        let mut torn = batch(&[1; 100]);
         torn[SECTOR_BYTES..2 * SECTOR_BYTES].fill(0);
         let untouched = [0; BLOCK_BYTES];
         let (tail, _) = scan(&segment(&[&torn[..], &untouched].concat()));
         assert_eq!(tail, Ok(Tail::Torn));
         // Sectors that are whole, in their place, and of the same serial.
-        let strays = &batch(FIRST, 5_000)[BLOCK_BYTES..];
+        let strays = &batch(&[1; 5_000])[BLOCK_BYTES..];
         let (tail, _) = scan(&segment(&[&torn[..], strays].concat()));
         let damage = tail.unwrap_err();
         assert_eq!(damage.why, "a sector beyond the end of its batch");

@@ -128,6 +128,21 @@ fn the_room_for_the_next_opening_is_what_fits() {
     assert_eq!(disk.free_bytes().unwrap(), 0);
 }
 
+#[test]
+fn the_room_for_the_next_opening_grows_before_a_longer_segment_is_used() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    journal.reserve_for_opening().unwrap();
+    let order = journal.order_spare().unwrap();
+    journal.take_spare(order.make(&disk)).unwrap();
+    let next_bytes = SHORT_SEGMENTS.segment_bytes_max as usize;
+    assert_eq!(
+        disk.content("spare-reserve.tmp").len(),
+        next_bytes + 16 * 4_096
+    );
+}
+
 /// Without the room that is kept for it, opening needs what the newest segment holds, and says so if there is less.
 #[test]
 fn a_full_disk_without_a_reserve_opens_when_there_is_room_for_what_is_held() {

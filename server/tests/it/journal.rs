@@ -1,12 +1,13 @@
 //! The journal at work on a disk that is full, fails, or is idle (FAULTS 5).
 
+use std::collections::BTreeSet;
 use std::io;
 
 use kvpaxos_server::journal::{JournalError, Serial};
 use paxos::{DurableState, Persist, Record};
 
 use crate::faulty_disk::{Fault, FaultyDisk, Rng};
-use crate::journal_rig::{append, create, open, record, reopen, state_after};
+use crate::journal_rig::{append, create, open, record, reopen, state_after, three_segments};
 
 #[test]
 fn a_full_disk_loses_nothing_and_the_journal_goes_on() {
@@ -198,4 +199,77 @@ fn what_was_synced_can_be_read_back_without_opening_anew() {
         read.into_iter()
             .eq((0..30).map(|number| record(number, 3_000)))
     );
+}
+
+#[test]
+fn a_spare_that_comes_late_is_the_next_segment_but_one() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    let late = journal.order_spare().unwrap().make(&disk);
+    append(&mut journal, 0, 60_000).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(disk.names().len(), 3);
+    journal.take_spare(late).unwrap();
+    append(&mut journal, 1, 60_000).unwrap();
+    journal.sync().unwrap();
+    let expected = [0, 1].map(|number| record(number, 60_000));
+    assert_eq!(reopen(&disk).1, expected);
+}
+
+#[test]
+fn a_spare_that_no_process_took_is_removed_by_the_next() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    journal.order_spare().unwrap().make(&disk).unwrap();
+    drop(journal);
+    assert_eq!(disk.names().len(), 2);
+    reopen(&disk);
+    assert_eq!(disk.names().len(), 1);
+}
+
+/// Or what is left of one use of a file could be taken for another's.
+#[test]
+fn every_segment_has_a_salt_of_its_own_in_every_life() {
+    let disk = three_segments();
+    let mut salts = Vec::new();
+    for _ in 0..3 {
+        reopen(&disk);
+        let newest = disk.names().pop().unwrap();
+        salts.push(disk.content(&newest)[40..48].to_vec());
+    }
+    let older = disk.names().into_iter().rev().skip(1);
+    salts.extend(older.map(|name| disk.content(&name)[40..48].to_vec()));
+    let different: BTreeSet<_> = salts.iter().collect();
+    assert_eq!((different.len(), salts.len()), (5, 5), "{salts:?}");
+    assert!(!salts.contains(&vec![0; 8]));
+}
+
+#[test]
+fn a_journal_with_something_to_write_is_not_idle() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    append(&mut journal, 0, 100).unwrap();
+    journal.sync().unwrap();
+    append(&mut journal, 1, 100).unwrap();
+    let before = (disk.steps(), journal.last_serial());
+    journal.seal().unwrap();
+    assert_eq!((disk.steps(), journal.last_serial()), before);
+}
+
+#[test]
+#[should_panic(expected = "the durable state fell")]
+fn a_watermark_that_falls_is_not_written() {
+    let disk = FaultyDisk::new();
+    create(&disk);
+    let (mut journal, _) = reopen(&disk);
+    for count in [5, 4] {
+        let persist = Persist {
+            records: Vec::new(),
+            state: state_after(count),
+        };
+        journal.append(&persist).unwrap();
+    }
 }
