@@ -10,7 +10,7 @@ use super::image::{entry_bytes, put_entry};
 use super::walk::{Visit, Walk};
 
 /// A key. One of up to 24 bytes stands in the map itself, so that to find it the processor waits for the nodes on the way
-/// and not for each key in them: with a hundred thousand keys most of the time of a write was spent there.
+/// and not for each key in them: with a hundred thousand keys a fifth of the time of a PUT was spent there.
 type Key = SmallVec<[u8; 24]>;
 
 /// An ordered map from keys to values, which keeps count of its bytes and a hash of all that is in it.
